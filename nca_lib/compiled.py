@@ -1,0 +1,510 @@
+"""The compiled rollout: what `sparse.py` computes, as machine code made by numba, for the CPU.
+
+A sample runs through all its steps alone, in buffers that fit into the core's cache; threads share
+out the samples. Three ideas make it fast:
+
+* The matrix products run on blocks of 32 cells at most. NumPy's `dot` in compiled code calls
+  SciPy's BLAS, which takes blocks that small for itself and never splits them between threads.
+* Forward, the tape is an undo log: the cells that a step changed, and what was in them before.
+  Backward, the film is played in reverse: old values are put back, and what the step computed
+  is computed again from them.
+* Only the box around the living cells is looked at, so an almost empty grid costs little.
+
+numba is imported with this module, the kernels are compiled at their first use (or loaded from
+numba's cache on disk), so import this module late; `available` says whether it can be used.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nca_lib.fire import GOLDEN, MASK, mix
+from nca_lib.sparse import ALIVE_ABOVE, LIFE, Weights
+
+try:
+    import scipy.linalg.cython_blas  # noqa: F401  np.dot in compiled code needs it
+    from numba import njit
+
+    IMPORT_PROBLEM = ""
+except Exception as error:  # noqa: BLE001  missing, or not made for this version of Python or NumPy
+    IMPORT_PROBLEM = f"numba or SciPy cannot be imported ({error})"
+
+    def njit(function=None, **_):
+        return function or (lambda function: function)
+
+
+BLOCK = 32  # cells that go through the matrix products together
+ALONE = 1 << 18  # products of fewer multiplications are left to one thread by OpenBLAS
+THREADING_PAYS = 64  # steps of samples in a call, from which on threads are started
+
+
+def kernel(function):
+    """Compile a function that Python calls, and keep the machine code on disk if possible."""
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # neither the package's nor the user's cache directory can be written
+        return njit(nogil=True)(function)
+
+
+# The grid of a sample is kept as rows: x [N, C], N = (H + 2) * (W + 2) cells with an empty border,
+# and life [N], a copy of one channel. wide = W + 2. A box is (top, bottom, left, right) as in
+# range(top, bottom). The first cell inside the border is (1, 1).
+
+mix = njit(mix)
+
+
+@njit
+def larger(a, b):
+    """The maximum; not a number if one of the two is not, as in torch."""
+    return a if a > b or np.isnan(a) else b
+
+
+@njit
+def fill_rows(grid, x, life):
+    """Copy a grid [C, H, W] into the rows."""
+    channels, height, width = grid.shape
+    for y in range(height):
+        for k in range(width):
+            i = (y + 1) * (width + 2) + k + 1
+            for c in range(channels):
+                x[i, c] = grid[c, y, k]
+            life[i] = x[i, LIFE]
+
+
+@njit
+def read_rows(x, grid):
+    """Copy the rows into a grid [C, H, W]."""
+    channels, height, width = grid.shape
+    for c in range(channels):
+        for y in range(height):
+            for k in range(width):
+                grid[c, y, k] = x[(y + 1) * (width + 2) + k + 1, c]
+
+
+@njit
+def grow(box, by, height, width, border):
+    """The box and `by` cells around it, within the grid (plus `border` cells)."""
+    top, bottom, left, right = box
+    return (
+        max(top - by, 1 - border),
+        min(bottom + by, height + 1 + border),
+        max(left - by, 1 - border),
+        min(right + by, width + 1 + border),
+    )
+
+
+@njit
+def mark_alive(life, box, wide, tall, mask):
+    """mask [N] of the cells in the box: does life exceed ALIVE_ABOVE in the 3x3 neighbourhood?"""
+    above = life.dtype.type(ALIVE_ABOVE)
+    top, bottom, left, right = box
+    n = right - left + 2
+    for y in range(top, bottom):
+        start = y * wide + left - 1
+        north = life[start - wide : start - wide + n]
+        here = life[start : start + n]
+        south = life[start + wide : start + wide + n]
+        for k in range(n):
+            tall[k] = larger(larger(north[k], here[k]), south[k])
+        row = mask[start + 1 : start + n - 1]
+        for k in range(n - 2):
+            row[k] = larger(larger(tall[k], tall[k + 1]), tall[k + 2]) > above
+
+
+@njit
+def choose_acting(alive, box, wide, seed, step, threshold, acting):
+    """List the cells that are alive and fire (`fire.fires`, number for number); how many."""
+    key = mix((mix((seed & MASK) ^ (seed >> 32)) + step * GOLDEN) & MASK)
+    top, bottom, left, right = box
+    n = 0
+    for y in range(top, bottom):
+        for k in range(left, right):
+            i = y * wide + k
+            if alive[i]:
+                cell = (y - 1) * (wide - 2) + k - 1
+                acting[n] = i
+                n += mix((key + cell * GOLDEN) & MASK) < threshold
+    return n
+
+
+@njit
+def copy_row(target, source):
+    """target[:] = source, which takes numba longer to compile."""
+    for k in range(len(target)):
+        target[k] = source[k]
+
+
+@njit
+def add_row(total, part):
+    """total += part"""
+    for k in range(len(total)):
+        total[k] += part[k]
+
+
+@njit
+def scale_row(row, factor):
+    """row *= factor"""
+    for k in range(len(row)):
+        row[k] *= factor
+
+
+@njit
+def add_matrix(total, part):
+    """total += part, for matrices of one shape."""
+    for k in range(len(total)):
+        for j in range(total.shape[1]):
+            total[k, j] += part[k, j]
+
+
+@njit
+def perceive(flat, cells, wide, sobel, seen):
+    """What the cells see, seen [n, P]: itself, Sobel x, Sobel y (8 times too large), or all nine.
+
+    flat [N * C] is x in one dimension: the states of neighbours in a row follow each other.
+    """
+    c1 = seen.shape[1] // (3 if sobel else 9)  # C
+    c2, c3 = 2 * c1, 3 * c1
+    for k in range(len(cells)):
+        i, row = cells[k], seen[k]
+        n = flat[(i - wide - 1) * c1 : (i - wide + 2) * c1]  # three cells to the north, [3C]
+        m = flat[(i - 1) * c1 : (i + 2) * c1]
+        s = flat[(i + wide - 1) * c1 : (i + wide + 2) * c1]
+        first, second, third = row, row[len(row) // 3 :], row[2 * (len(row) // 3) :]
+        if not sobel:
+            for c in range(c3):
+                first[c] = n[c]
+            for c in range(c3):
+                second[c] = m[c]
+            for c in range(c3):
+                third[c] = s[c]
+            continue
+        for c in range(c1):
+            first[c] = m[c1 + c]
+        for c in range(c1):  # the two diagonals, then the straight neighbours twice
+            diagonals = (s[c2 + c] - n[c]) + (n[c2 + c] - s[c])
+            second[c] = diagonals + ((m[c2 + c] - m[c]) + (m[c2 + c] - m[c]))
+        for c in range(c1):
+            diagonals = (s[c2 + c] - n[c]) - (n[c2 + c] - s[c])
+            third[c] = diagonals + ((s[c1 + c] - n[c1 + c]) + (s[c1 + c] - n[c1 + c]))
+
+
+@njit
+def perceive_transposed(grad, cells, wide, sobel, g):
+    """Add the gradients of what the cells saw, grad [n, P], to their neighbourhoods in g [N, C]."""
+    c1 = g.shape[1]
+    for k in range(len(cells)):
+        i, row = cells[k], grad[k]
+        if not sobel:
+            for j in range(9):
+                cell, part = g[i + (j // 3 - 1) * wide + j % 3 - 1], row[j * c1 :]
+                for c in range(c1):
+                    cell[c] += part[c]
+            continue
+        across, down = row[c1:], row[2 * c1 :]
+        west, middle, east = g[i - wide - 1], g[i - wide], g[i - wide + 1]
+        for c in range(c1):
+            west[c] -= across[c] + down[c]
+        for c in range(c1):
+            middle[c] -= down[c] + down[c]
+        for c in range(c1):
+            east[c] += across[c] - down[c]
+        west, middle, east = g[i - 1], g[i], g[i + 1]
+        for c in range(c1):
+            west[c] -= across[c] + across[c]
+        for c in range(c1):
+            middle[c] += row[c]
+        for c in range(c1):
+            east[c] += across[c] + across[c]
+        west, middle, east = g[i + wide - 1], g[i + wide], g[i + wide + 1]
+        for c in range(c1):
+            west[c] -= across[c] - down[c]
+        for c in range(c1):
+            middle[c] += down[c] + down[c]
+        for c in range(c1):
+            east[c] += across[c] + down[c]
+
+
+@njit
+def hidden_layer(flat, cells, wide, sobel, w1_t, bias, seen, hidden):
+    """Gather what the cells see, seen [n, P], and send it to the hidden layer, [n, D]."""
+    perceive(flat, cells, wide, sobel, seen)
+    np.dot(seen, w1_t, hidden)
+    zero = bias.dtype.type(0)
+    for k in range(len(cells)):
+        row = hidden[k]
+        for j in range(len(bias)):
+            v = row[j] + bias[j]
+            row[j] = zero if v <= zero else v  # noqa: FURB136  not a number stays what it is
+
+
+@njit
+def block_size(w1):
+    return min(BLOCK, max(1, ALONE // w1.size))
+
+
+@njit
+def log(cells, values, used, x, changing):
+    """Write down cells that are about to change, and their states; double the log when full."""
+    n = len(changing)
+    if used + n > len(cells):
+        room = max(used + n, 2 * len(cells))
+        more_cells = np.empty(room, cells.dtype)
+        more_values = np.empty((room, x.shape[1]), x.dtype)
+        for k in range(used):
+            more_cells[k] = cells[k]
+            copy_row(more_values[k], values[k])
+        cells, values = more_cells, more_values
+    for k in range(n):
+        cells[used + k] = changing[k]
+        copy_row(values[used + k], x[changing[k]])
+    return cells, values, used + n
+
+
+@kernel
+def forward(
+    s, state, w1_t, bias, w2_t, seeds, steps, record, first_step, threshold, sobel, keep, frames
+):
+    """Run sample s; fill frames[:, s] and return the film for the way back (empty if not `keep`).
+
+    state [B, C, H, W], w1_t [P, D], bias [B, D], w2_t [D, C], seeds [B], frames [R, B, C, H, W].
+    """
+    channels, height, width = state.shape[1:]
+    wide, count = width + 2, (height + 2) * (width + 2)
+    flat, life = np.zeros(count * channels, state.dtype), np.zeros(count, state.dtype)
+    x = flat.reshape(count, channels)
+    fill_rows(state[s], x, life)
+    before, after = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+    occupied = np.ones(count, np.bool_)
+    acting, emptied = np.empty(count, np.int32), np.empty(count, np.int32)
+    change, tall = np.empty((count, channels), x.dtype), np.empty(wide, x.dtype)
+    block = block_size(w1_t)
+    seen = np.empty((block, w1_t.shape[0]), x.dtype)
+    hidden = np.empty((block, w1_t.shape[1]), x.dtype)
+
+    cells, values, used = np.empty(0, np.int32), np.empty((0, channels), x.dtype), 0
+    marks = np.empty((steps if keep else 0, 6), np.int64)  # acting, changed, and the box
+    box = (1, height + 1, 1, width + 1)
+    frame, zero = 0, x.dtype.type(0)
+    for t in range(steps):
+        mark_alive(life, box, wide, tall, before)
+        n = choose_acting(before, box, wide, seeds[s], first_step + t, threshold, acting)
+        for a in range(0, n, block):
+            z = min(a + block, n)
+            h = hidden[: z - a]
+            hidden_layer(flat, acting[a:z], wide, sobel, w1_t, bias[s], seen[: z - a], h)
+            np.dot(h, w2_t, change[a:z])
+        if keep:
+            cells, values, used = log(cells, values, used, x, acting[:n])
+        for k in range(n):
+            i = acting[k]
+            add_row(x[i], change[k])
+            life[i] = x[i, LIFE]
+        mark_alive(life, box, wide, tall, after)
+        m, living = list_emptied(before, after, occupied, box, wide, emptied)
+        if keep:
+            cells, values, used = log(cells, values, used, x, emptied[:m])
+            marks[t, 0], marks[t, 1] = n, n + m
+            marks[t, 2], marks[t, 3], marks[t, 4], marks[t, 5] = box
+        for k in range(m):
+            i = emptied[k]
+            scale_row(x[i], zero)  # as in the dense step; infinity becomes not a number
+            life[i] = x[i, LIFE]
+        box = grow(living, 1, height, width, 0)
+        if frame < len(record) and t + 1 == record[frame]:
+            read_rows(x, frames[frame, s])
+            frame += 1
+    return flat, cells[:used], values[:used], marks
+
+
+@njit
+def list_emptied(before, after, occupied, box, wide, emptied):
+    """List the cells in the box that must be emptied; how many, and the box of those that live.
+
+    occupied [N] tells which cells may hold anything: at first all, then those that live.
+    """
+    top, bottom, left, right = box
+    y0, y1, x0, x1 = bottom, top, right, left
+    m = 0
+    for y in range(top, bottom):
+        for k in range(left, right):
+            i = y * wide + k
+            lives = before[i] and after[i]
+            if lives:
+                y0, y1, x0, x1 = min(y0, y), y + 1, min(x0, k), max(x1, k + 1)
+            elif before[i] or occupied[i]:
+                emptied[m] = i
+                m += 1
+            occupied[i] = lives
+    return m, (y0, y1, x0, x1)
+
+
+@kernel
+def backward(s, grad_frames, flat, cells, values, marks, w1, w1_t, bias, w2, record, sobel, grads):
+    """Take the gradient of sample s back through its film; fill grads[...][s].
+
+    grads: state [B, C, H, W], w1 [B, D, P], bias [B, D], w2 [B, C, D], zero at first.
+    """
+    grad_state, grad_w1, grad_bias, grad_w2 = grads
+    channels, height, width = grad_state.shape[1:]
+    wide, count = width + 2, (height + 2) * (width + 2)
+    flat, start = np.empty(len(flat), flat.dtype), flat
+    copy_row(flat, start)
+    x, life = flat.reshape(count, channels), np.empty(count, flat.dtype)
+    g = np.zeros(count * channels, flat.dtype).reshape(count, channels)
+    for i in range(count):
+        life[i] = x[i, LIFE]
+    before, after = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+    grad_change, tall = np.empty((count, channels), x.dtype), np.empty(wide, x.dtype)
+    block = block_size(w1_t)
+    seen = np.empty((block, w1_t.shape[0]), x.dtype)
+    hidden = np.empty((block, w1_t.shape[1]), x.dtype)
+    grad_seen, grad_hidden = np.empty(seen.shape, x.dtype), np.empty(hidden.shape, x.dtype)
+    part_w1, part_w2 = np.empty(w1.shape, x.dtype), np.empty(w2.shape, x.dtype)
+    zero = x.dtype.type(0)
+    used, frame = len(cells), len(record) - 1
+    for t in range(len(marks) - 1, -1, -1):
+        n, changed = marks[t, 0], marks[t, 1]
+        box = (marks[t, 2], marks[t, 3], marks[t, 4], marks[t, 5])
+        near = grow(box, 2, height, width, 0)
+        mark_alive(life, near, wide, tall, after)
+        for k in range(used - 1, used - changed - 1, -1):  # a cell twice: its oldest value last
+            i = cells[k]
+            copy_row(x[i], values[k])
+            life[i] = x[i, LIFE]
+        used -= changed
+        mark_alive(life, near, wide, tall, before)
+        recorded = frame >= 0 and t + 1 == record[frame]
+        top, bottom, left, right = grow(box, 2, height, width, 1)
+        for y in range(top, bottom):
+            for k in range(left, right):
+                i = y * wide + k
+                if not (before[i] and after[i]):
+                    scale_row(g[i], zero)
+                elif recorded:
+                    for c in range(channels):
+                        g[i, c] += grad_frames[frame, s, c, y - 1, k - 1]
+        frame -= recorded
+        acting = cells[used : used + n]
+        for k in range(n):
+            copy_row(grad_change[k], g[acting[k]])
+        for a in range(0, n, block):
+            z = min(a + block, n)
+            p, h, gp, gh = seen[: z - a], hidden[: z - a], grad_seen[: z - a], grad_hidden[: z - a]
+            hidden_layer(flat, acting[a:z], wide, sobel, w1_t, bias[s], p, h)
+            np.dot(grad_change[a:z].T, h, part_w2)
+            add_matrix(grad_w2[s], part_w2)
+            np.dot(grad_change[a:z], w2, gh)
+            for k in range(z - a):
+                row, h_row, sums = gh[k], h[k], grad_bias[s]
+                for j in range(len(row)):
+                    row[j] = zero if h_row[j] <= zero else row[j]  # as torch's ReLU, see above
+                    sums[j] += row[j]
+            np.dot(gh.T, p, part_w1)
+            add_matrix(grad_w1[s], part_w1)
+            np.dot(gh, w1, gp)
+            perceive_transposed(gp, acting[a:z], wide, sobel, g)
+    read_rows(g, grad_state[s])
+
+
+def each_sample(work, batch: int, steps: int) -> list:
+    """Call `work(sample)` for each sample, on as many threads as torch would use."""
+    threads = min(torch.get_num_threads(), batch)
+    if threads == 1 or batch * steps < THREADING_PAYS:
+        return [work(s) for s in range(batch)]
+    with ThreadPoolExecutor(threads) as pool:  # the kernels leave Python's lock to the others
+        return list(pool.map(work, range(batch)))
+
+
+def as_array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().contiguous().numpy()
+
+
+def run(state, w1, bias, w2, seeds, steps, record, first_step, fire_rate, sobel, keep):
+    """The frames `[R, B, C, H, W]` as an array, and what `backward` needs of each sample."""
+    arrays = [as_array(a) for a in (state, w1.t(), bias, w2.t(), seeds)]
+    record = np.array(record)
+    frames = np.empty((len(record), *state.shape), arrays[0].dtype)
+    threshold = round(fire_rate * 2**32)
+    rest = steps, record, first_step, threshold, sobel, keep, frames
+    films = each_sample(lambda s: forward(s, *arrays, *rest), len(state), steps)
+    return torch.from_numpy(frames), films
+
+
+class CompiledRollout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, state, w1, bias, w2, seeds, steps, record, first_step, fire_rate, sobel):
+        frames, ctx.films = run(
+            state, w1, bias, w2, seeds, steps, record, first_step, fire_rate, sobel, keep=True
+        )
+        ctx.shape, ctx.steps, ctx.record, ctx.sobel = state.shape, steps, np.array(record), sobel
+        ctx.save_for_backward(w1, bias, w2)
+        return frames
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_frames):
+        w1, bias, w2 = ctx.saved_tensors
+        weights = [as_array(w) for w in (w1, w1.t(), bias, w2)]
+        grad_frames = as_array(grad_frames)
+        batch, dtype = len(bias), grad_frames.dtype
+        shapes = ctx.shape, (batch, *w1.shape), bias.shape, (batch, *w2.shape)
+        grads = tuple(np.zeros(shape, dtype) for shape in shapes)
+
+        def work(s):
+            backward(s, grad_frames, *ctx.films[s], *weights, ctx.record, ctx.sobel, grads)
+
+        each_sample(work, batch, ctx.steps)
+        # A sum in the order of the samples, whatever the number of threads
+        grads = grads[0], grads[1].sum(0), grads[2], grads[3].sum(0)
+        return *map(torch.from_numpy, grads), *[None] * 6
+
+
+def compiled_rollout(
+    state: Tensor,
+    weights: Weights,
+    seeds: Tensor,
+    steps: int,
+    record: tuple[int, ...],
+    first_step: int = 0,
+    fire_rate: float = 0.5,
+    sobel: bool = True,
+) -> Tensor:
+    """`sparse.sparse_rollout`, compiled: the same arguments, the same result.
+
+    For float32 and float64 on the CPU. The result does not depend on the number of threads.
+    """
+    args = state, *weights, seeds, steps, tuple(record), first_step, fire_rate, sobel
+    if torch.is_grad_enabled() and any(a.requires_grad for a in args[:4]):
+        return CompiledRollout.apply(*args)
+    return run(*args, keep=False)[0]
+
+
+@lru_cache(maxsize=1)
+def trial() -> str:
+    """Compile and run a step there and back: what is wrong, or nothing."""
+    try:
+        state = torch.ones(1, 16, 3, 3, requires_grad=True)
+        weights = Weights(torch.ones(8, 48), torch.ones(1, 8), torch.ones(16, 8))
+        compiled_rollout(state, weights, torch.tensor([0]), 1, (1,)).sum().backward()
+    except Exception as error:  # noqa: BLE001  whatever it is, there is another way
+        return f"numba cannot compile the rollout here ({type(error).__name__}: {error})"
+    return ""
+
+
+def available() -> tuple[bool, str]:
+    """Whether the compiled rollout can be used here, and why (not).
+
+    The first call of a process loads the machine code (0.2 s); the first on a machine compiles it
+    (10 to 20 s).
+    The environment variable NCA_COMPILED=0 switches the compiled rollout off.
+    """
+    if os.environ.get("NCA_COMPILED") == "0":
+        return False, "switched off by NCA_COMPILED=0"
+    problem = IMPORT_PROBLEM or trial()
+    return not problem, problem or "compiled by numba"

@@ -1,0 +1,41 @@
+"""The fire mask: which cells update in this step, drawn from a counter instead of a generator.
+
+Whether cell `c` of a sample fires in step `t` is a hash of (the sample's seed, `t`, `c`). A draw
+therefore belongs to the sample: it is the same in the dense, the sparse and the compiled rollout,
+alone or in a batch, on one machine or spread over several, in one long rollout or in two halves.
+The hash is the finaliser of MurmurHash3 (Appleby, 2011; public domain), in 32-bit arithmetic.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+GOLDEN = 0x9E3779B9  # 2**32 / golden ratio: consecutive cells land far apart
+MIX_1, MIX_2 = 0x85EBCA6B, 0xC2B2AE35  # the two multipliers of MurmurHash3's finaliser
+MASK = 0xFFFFFFFF
+
+
+def mix(x: Tensor) -> Tensor:
+    """Scramble 32-bit integers, held in int64 tensors of any shape (products may wrap)."""
+    x = ((x ^ (x >> 16)) * MIX_1) & MASK
+    x = ((x ^ (x >> 13)) * MIX_2) & MASK
+    return x ^ (x >> 16)
+
+
+def stream_keys(seeds: Tensor, step: int) -> Tensor:
+    """One 32-bit key a sample for this step, from its seed (int64 `[B]`, >= 0)."""
+    return mix((mix((seeds & MASK) ^ (seeds >> 32)) + step * GOLDEN) & MASK)
+
+
+def fires(keys: Tensor, cells: Tensor, fire_rate: float) -> Tensor:
+    """True where a cell fires. `keys` and `cells` broadcast; a cell's number is y * width + x."""
+    threshold = round(fire_rate * 2**32)
+    return mix((keys + cells * GOLDEN) & MASK) < threshold
+
+
+def fire_mask(seeds: Tensor, step: int, height: int, width: int, fire_rate: float) -> Tensor:
+    """The whole mask of one step, bool `[B, H, W]`, each cell True with probability `fire_rate`."""
+    cells = torch.arange(height * width, device=seeds.device)
+    mask = fires(stream_keys(seeds, step)[:, None], cells, fire_rate)  # [B, H * W]
+    return mask.view(-1, height, width)

@@ -1,0 +1,86 @@
+"""The genome: what every cell is told at every step, `[B, G]`.
+
+It starts with the label embedding (which digit) and ends, where the rule has one, with the style
+code (which handwriting). The code of a picture is inferred by a small encoder, as in a variational
+auto-encoder (Kingma & Welling, 2014): the rule is the decoder, and styles follow `N(0, I)`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nca_lib.data import check_images, check_labels
+from nca_lib.errors import InputError
+
+DIGITS = 10
+
+
+class Genome(nn.Module):
+    """Label embedding, followed by the style code."""
+
+    def __init__(self, label_dim: int, style_dim: int):
+        super().__init__()
+        self.style_dim = style_dim
+        self.labels = nn.Embedding(DIGITS, label_dim)
+
+    def forward(self, labels: Tensor, style: Tensor | None = None) -> Tensor:
+        """Labels `[B]` in 0-9 and styles `[B, S]` (None: zeros, the average hand) -> `[B, G]`.
+
+        Raises:
+            InputError: a label outside 0-9, or a style of another length.
+        """
+        check_labels(labels)
+        embedded = self.labels(labels)  # [B, label_dim]
+        if style is None:
+            style = embedded.new_zeros(len(labels), self.style_dim)
+        if style.shape != (len(labels), self.style_dim):
+            raise InputError(
+                f"styles have shape {list(style.shape)}, this rule wants "
+                f"{[len(labels), self.style_dim]}: one code of {self.style_dim} numbers a label"
+            )
+        return torch.cat([embedded, style], 1)
+
+
+class StyleCode(NamedTuple):
+    """A normal distribution over styles for each picture."""
+
+    mean: Tensor  # [B, S]
+    log_variance: Tensor  # [B, S]
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Reparameterised draw: differentiable in mean and variance. `noise`: `[B, S]`, N(0, I)."""
+        return self.mean + noise * (0.5 * self.log_variance).exp()
+
+    def kl(self) -> Tensor:
+        """Kullback-Leibler divergence to the prior `N(0, I)` in nats, `[B]`."""
+        variance = self.log_variance.exp()
+        return 0.5 * (variance + self.mean.square() - 1 - self.log_variance).sum(1)
+
+
+class StyleEncoder(nn.Module):
+    """Picture and label -> style code. Used in training and to redraw a given picture."""
+
+    def __init__(self, style_dim: int):
+        super().__init__()
+        self.style_dim = style_dim
+        self.conv1 = nn.Conv2d(1, 16, 3, stride=2, padding=1)
+        self.conv2 = nn.Conv2d(16, 32, 3, stride=2, padding=1)
+        self.conv3 = nn.Conv2d(32, 48, 3, stride=2, padding=1)
+        self.code = nn.Linear(48 * 4 * 4, 2 * style_dim)
+        self.label = nn.Embedding(DIGITS, 2 * style_dim)  # the same slant means less for a 1
+        nn.init.zeros_(self.label.weight)
+
+    def forward(self, images: Tensor, labels: Tensor) -> StyleCode:
+        """Images `[B, 1, 28, 28]` in [0, 1], labels `[B]`. Raises InputError for other input."""
+        check_images(images)
+        check_labels(labels)
+        x = F.relu(self.conv1(images))  # [B, 16, 14, 14]
+        x = F.relu(self.conv2(x))  # [B, 32, 7, 7]
+        x = F.relu(self.conv3(x))  # [B, 48, 4, 4]
+        code = self.code(x.flatten(1)) + self.label(labels)  # [B, 2S]
+        mean, log_variance = code.chunk(2, 1)
+        return StyleCode(mean, log_variance.clamp(-10, 10))

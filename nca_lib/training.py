@@ -1,0 +1,421 @@
+"""Training: one loop for pretraining, unified fine-tuning and restoration.
+
+Every iteration grows a batch, part of it from fresh starts and part of it from the pool, and takes
+the loss at several steps of the growth. The three trainings differ in two things only: the digits
+they are given, and where a fresh sample starts (`Task`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from nca_lib.checkpoints import RUN, load_tensors_into, read_tensors, save_rule, write_tensors
+from nca_lib.data import Digits
+from nca_lib.errors import InputError
+from nca_lib.pool import Pool
+from nca_lib.rule import INK, NCA
+from nca_lib.seeds import SIZE, blurred_state, disc, erase, seed_state
+from nca_lib.sparse import LIFE
+
+STATE_BOUND = 2.0  # |state| above this is penalised
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that decides what a training does; stored in its checkpoints."""
+
+    task: Literal["grow", "restore"] = "grow"
+    iterations: int = 1000
+    batch_size: int = 16
+    loss_steps: tuple[int, ...] = (20, 24, 28, 32)  # where the loss is taken; a rollout ends at
+    loss_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)  # the last of them
+    learning_rate: float = 2e-3  # the highest of the one-cycle schedule
+    pool_size: int = 256
+    pool_share: float = 0.5  # of a batch that is taken from the pool
+    damage_share: float = 0.25  # of the pooled samples that lose a disc
+    life_weight: float = 0.25  # of the life channel's error, beside the ink's
+    overflow_weight: float = 0.1  # of the penalty on |state| > 2
+    kl_weight: float = 0.02  # nats a pixel, against squared errors
+    clip_norm: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("iterations", "batch_size", "pool_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if self.task not in ("grow", "restore"):
+            raise InputError(f"task is {self.task!r}: choose 'grow' or 'restore'")
+        ordered = sorted(set(self.loss_steps))
+        if not ordered or list(self.loss_steps) != ordered or ordered[0] < 1:
+            raise InputError(f"loss_steps are {self.loss_steps}: give increasing numbers from 1 on")
+        if len(self.loss_weights) != len(self.loss_steps):
+            raise InputError("give as many loss_weights as loss_steps")
+        for name in ("pool_share", "damage_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}: it is a share, from 0 to 1")
+        if self.pool_size < self.batch_size:
+            raise InputError(f"pool_size {self.pool_size} is below batch_size {self.batch_size}")
+
+    @property
+    def steps(self) -> int:
+        """Length of a rollout in training."""
+        return self.loss_steps[-1]
+
+
+def second_half(steps: int, count: int = 4) -> tuple[int, ...]:
+    """`count` loss steps in the second half of a rollout: before, the seed is still spreading.
+
+    Raises:
+        InputError: steps below 1.
+    """
+    if steps < 1:
+        raise InputError(f"steps is {steps}: a rollout has at least 1 step")
+    return tuple(sorted({max(1, round(steps * (0.5 + 0.5 * k / count))) for k in range(1, count + 1)}))
+
+
+class TrainingStopped(Exception):
+    """The run was asked to stop; it saved itself first."""
+
+
+class TrainingDiverged(Exception):
+    """The loss is not finite any more; the message says what is left and what to try."""
+
+
+# --- what is learned ------------------------------------------------------------------------
+
+
+def life_target(images: Tensor) -> Tensor:
+    """Where tissue should be: the ink, dilated by two cells. `[B, 1, H, W]` to the same."""
+    return (F.max_pool2d(images, 5, stride=1, padding=2) > 0.1).to(images.dtype)
+
+
+class Losses(NamedTuple):
+    """Scalars, already weighted; what is minimised is their sum."""
+
+    ink: Tensor
+    life: Tensor
+    overflow: Tensor
+    kl: Tensor
+
+
+def growth_losses(frames: Tensor, images: Tensor, config: TrainingConfig) -> Losses:
+    """The loss at the intermediate steps: frames `[R, B, C, H, W]`, targets `[B, 1, H, W]`."""
+    weights = torch.tensor(config.loss_weights, device=frames.device)
+    weights = weights / weights.sum()
+    ink = (frames[:, :, INK] - images[:, 0]).square().mean((1, 2, 3))  # [R]
+    life = (frames[:, :, LIFE] - life_target(images)[:, 0]).square().mean((1, 2, 3))  # [R]
+    overflow = (frames.abs() - STATE_BOUND).relu().square().mean()
+    return Losses(
+        ink @ weights,
+        config.life_weight * (life @ weights),
+        config.overflow_weight * overflow,
+        torch.zeros((), device=frames.device),
+    )
+
+
+def learning_rate(iteration: int, config: TrainingConfig) -> float:
+    """One cycle (Smith, 2018): up over the first tenth, then down along a cosine to almost 0."""
+    warm_up = max(1, config.iterations // 10)
+    if iteration < warm_up:
+        return config.learning_rate * (iteration + 1) / warm_up
+    progress = (iteration - warm_up) / max(1, config.iterations - warm_up)
+    return config.learning_rate * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+# --- the state of a run, and its checkpoint -------------------------------------------------
+
+
+@dataclass
+class Run:
+    """Everything that changes while training: saved and restored, it goes on bit for bit."""
+
+    rule: NCA
+    optimiser: torch.optim.Adam
+    pool: Pool
+    generator: torch.Generator  # the only source of randomness
+    iteration: int = 0
+    seconds: float = 0.0
+
+    def save(self, path: Path, identity: dict) -> None:
+        tensors = {f"rule.{k}": v for k, v in self.rule.state_dict().items()}
+        for number, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"adam.{number}.{k}": v for k, v in state.items()}
+        for name in ("states", "pictures", "labels", "styles"):
+            tensors[f"pool.{name}"] = getattr(self.pool, name)
+        tensors["generator"] = self.generator.get_state()
+        progress = {"iteration": self.iteration, "seconds": self.seconds, "filled": self.pool.filled}
+        write_tensors(path, RUN, tensors, identity=identity, progress=progress)
+
+    def load(self, path: Path, identity: dict) -> None:
+        tensors, metadata = read_tensors(path, RUN)
+        check_same_run(path, metadata.get("identity", {}), identity)
+        parts: dict[str, dict[str, Tensor]] = {"rule": {}, "adam": {}, "pool": {}, "generator": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        load_tensors_into(self.rule, parts["rule"], path)
+        adam = self.optimiser.state_dict()
+        for name, tensor in parts["adam"].items():
+            number, key = name.split(".")
+            adam["state"].setdefault(int(number), {})[key] = tensor
+        self.optimiser.load_state_dict(adam)
+        for name, tensor in parts["pool"].items():
+            setattr(self.pool, name, tensor)
+        self.generator.set_state(parts["generator"][""])
+        progress = metadata["progress"]
+        self.iteration, self.seconds = progress["iteration"], progress["seconds"]
+        self.pool.filled = progress["filled"]
+
+
+def check_same_run(path: Path, saved: dict, wanted: dict, prefix: str = "") -> None:
+    """Raise InputError at the first setting in which the saved run differs from this one."""
+    for key in sorted(saved.keys() | wanted.keys()):
+        old, new = saved.get(key), wanted.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            check_same_run(path, old, new, f"{prefix}{key}.")
+        elif old != new:
+            raise InputError(
+                f"can't resume {path}: it was started with {prefix}{key} = {old}, now it is {new}. "
+                "Give the same settings, or another --out"
+            )
+
+
+# --- the loop -------------------------------------------------------------------------------
+
+
+class Batch(NamedTuple):
+    """Fresh samples first, then pooled ones."""
+
+    states: Tensor  # [B, C, H, W]
+    pictures: Tensor  # [B], index of the target
+    fresh: int  # how many are fresh
+    styles: Tensor  # [B - fresh, S], of the pooled ones
+    noise: Tensor  # [fresh, S], for the styles of the fresh ones
+    seeds: Tensor  # [B], streams of fire masks
+    slots: Tensor  # [B], where the grown states go in the pool
+
+
+def starts(task: str, images: Tensor, channels: int) -> Tensor:
+    """Starting states `[B, C, 28, 28]`: a seed, or for restoration the blurred picture."""
+    if task == "restore":
+        return blurred_state(images, channels)
+    return seed_state(len(images), channels).to(images.device)
+
+
+def draw_batch(run: Run, digits: Digits, config: TrainingConfig) -> Batch:
+    """All random draws of an iteration happen here."""
+    generator, channels = run.generator, run.rule.config.channels
+    take = round(config.pool_share * config.batch_size)
+    taken, given = run.pool.choose_slots(take, config.batch_size - take, generator)
+    fresh = torch.randint(len(digits), (len(given),), generator=generator)
+    noise = torch.randn(len(given), run.rule.config.style_dim, generator=generator)
+    states, pictures = run.pool.states[taken], run.pool.pictures[taken]
+    hit = round(config.damage_share * len(taken))
+    centre = torch.rand(2, hit, generator=generator) * SIZE
+    radius = 3 + 4 * torch.rand(hit, generator=generator)
+    states[:hit] = erase(states[:hit], disc(centre[0], centre[1], radius))
+    dead = (states[:, LIFE] <= 0.1).flatten(1).all(1)
+    states[dead] = starts(config.task, digits.images[pictures[dead]], channels).cpu()
+    return Batch(
+        torch.cat([starts(config.task, digits.images[fresh], channels), states]),
+        torch.cat([fresh, pictures]),
+        len(given),
+        run.pool.styles[taken],
+        noise,
+        torch.randint(2**62, (len(fresh) + len(taken),), generator=generator),
+        torch.cat([given, taken]),
+    )
+
+
+def training_step(run: Run, digits: Digits, config: TrainingConfig) -> dict[str, float]:
+    """Grow a batch, learn from it, put it into the pool. Returns what is worth logging."""
+    rule, batch = run.rule, draw_batch(run, digits, config)
+    device = rule.kernels.device
+    images = digits.images[batch.pictures].to(device)
+    labels = digits.labels[batch.pictures].to(device)
+    styles, kl = torch.cat([batch.noise, batch.styles]).to(device), torch.zeros((), device=device)
+    if rule.encoder is not None:
+        code = rule.encoder(images[: batch.fresh], labels[: batch.fresh])
+        drawn = code.sample(styles[: batch.fresh])  # [fresh, S]
+        styles = torch.cat([drawn, styles[batch.fresh :]])  # [B, S]
+        kl = config.kl_weight * code.kl().mean() / images[0].numel()
+    genome = rule.genome(labels, styles)
+    frames = rule.rollout(
+        batch.states.to(device), genome, config.steps, batch.seeds.to(device), config.loss_steps
+    )
+    losses = growth_losses(frames, images, config)._replace(kl=kl)
+    total = sum(losses)
+    run.optimiser.zero_grad()
+    total.backward()
+    norm = torch.nn.utils.clip_grad_norm_(rule.parameters(), config.clip_norm)
+    entry = {"loss": total.item(), **{k: v.item() for k, v in losses._asdict().items()}}
+    entry |= {"gradient": norm.item(), "learning_rate": learning_rate(run.iteration, config)}
+    if not math.isfinite(entry["loss"]) or not math.isfinite(entry["gradient"]):
+        raise FloatingPointError
+    run.optimiser.param_groups[0]["lr"] = entry["learning_rate"]
+    run.optimiser.step()
+    final = frames[-1].detach()
+    run.pool.put(batch.slots, final, batch.pictures, labels.cpu(), styles.detach())
+    grown = frames[-1, : max(1, batch.fresh), INK].detach() > 0.5
+    entry["pixel_accuracy"] = (grown == (images[: len(grown), 0] > 0.5)).float().mean().item()
+    run.iteration += 1
+    return entry
+
+
+def new_run(rule: NCA, config: TrainingConfig) -> Run:
+    optimiser = torch.optim.Adam(rule.parameters(), lr=config.learning_rate)
+    pool = Pool.empty(config.pool_size, rule.config.channels, SIZE, rule.config.style_dim)
+    return Run(rule, optimiser, pool, torch.Generator().manual_seed(config.seed))
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where a training writes: the rule, the run to resume, the log, the picture."""
+
+    folder: Path
+    name: str
+
+    @property
+    def rule(self) -> Path:
+        return self.folder / f"{self.name}.safetensors"
+
+    @property
+    def run(self) -> Path:
+        return self.folder / f"{self.name}.run.safetensors"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / f"{self.name}.jsonl"
+
+    @property
+    def picture(self) -> Path:
+        return self.folder / f"{self.name}.png"
+
+
+def open_log(path: Path, iteration: int):
+    """The log, cut back to `iteration`: what came after it was not saved and will come again."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_text().splitlines() if path.exists() else []
+        kept = [line for line in lines if json.loads(line)["iteration"] <= iteration]
+        path.write_text("".join(line + "\n" for line in kept))
+        return path.open("a", buffering=1)
+    except OSError as error:
+        raise InputError(f"can't write {path}: {error.strerror}; choose another --out") from error
+
+
+def train(
+    rule: NCA,
+    digits: Digits,
+    config: TrainingConfig,
+    outputs: Outputs | None = None,
+    *,
+    source: str = "",
+    resume: bool = False,
+    log_every: int = 25,
+    save_every: int = 250,
+    watch: Callable[[NCA, int], None] | None = None,
+    watch_every: int = 250,
+    stop: Callable[[], bool] = lambda: False,
+    on_iteration: Callable[[int], None] = lambda iteration: None,
+    progress: bool = True,
+) -> list[dict]:
+    """Train `rule` in place and return its log, one record every `log_every` iterations.
+
+    Args:
+        rule: the start; it is moved nowhere, train it on the device where it is.
+        digits: the training digits.
+        config: what to do.
+        outputs: where to write; None writes nothing.
+        source: where the digits come from, for the record.
+        resume: go on with the saved run where there is one. A finished run is loaded and left.
+        watch: called with the rule and the iteration every `watch_every` iterations.
+        stop: asked after every iteration; once True the run saves itself and stops.
+        on_iteration: told every finished iteration (a progress display elsewhere).
+
+    Raises:
+        InputError: outputs exist and `resume` is not given; a saved run with other settings.
+        TrainingStopped: after `stop()` was True.
+        TrainingDiverged: the loss or the gradient is not finite.
+    """
+    identity = {"training": plain(config), "rule": rule.settings(), "source": source}
+    identity |= {"pictures": len(digits), "digits": digits.labels.unique().tolist()}
+    run = new_run(rule, config)
+    if outputs and outputs.run.exists():
+        if not resume:
+            raise InputError(
+                f"{outputs.run} exists: continue it with --resume, or choose another --out"
+            )
+        run.load(outputs.run, identity)
+    elif outputs and outputs.rule.exists():
+        raise InputError(f"{outputs.rule} exists: choose another --out, or move it away")
+    log = open_log(outputs.log, run.iteration) if outputs else None
+    history = [json.loads(line) for line in outputs.log.read_text().splitlines()] if outputs else []
+    bar = tqdm(
+        total=config.iterations,
+        initial=run.iteration,
+        desc=outputs.name if outputs else config.task,
+        disable=not progress,
+        leave=False,
+        unit="it",
+    )
+    started = time.perf_counter() - run.seconds
+    try:
+        while run.iteration < config.iterations:
+            try:
+                entry = training_step(run, digits, config)
+            except FloatingPointError:
+                raise TrainingDiverged(advice(run.iteration + 1, outputs)) from None
+            run.seconds = time.perf_counter() - started
+            finished = run.iteration == config.iterations
+            bar.update()
+            on_iteration(run.iteration)
+            if run.iteration % log_every == 0 or finished or run.iteration == 1:
+                record = {"iteration": run.iteration, **entry, "seconds": round(run.seconds, 2)}
+                history.append(record)
+                bar.set_postfix(loss=f"{entry['loss']:.4f}", accuracy=f"{entry['pixel_accuracy']:.1%}")
+                if log:
+                    log.write(json.dumps(record) + "\n")
+            stopping = stop() and not finished
+            if outputs and (run.iteration % save_every == 0 or finished or stopping):
+                run.save(outputs.run, identity)
+            if watch and (run.iteration % watch_every == 0 or finished):
+                watch(rule, run.iteration)
+            if stopping:
+                raise TrainingStopped(
+                    f"stopped after iteration {run.iteration} of {config.iterations}"
+                    + (f"; {outputs.run} is saved, go on with --resume" if outputs else "")
+                )
+    finally:
+        bar.close()
+        if log:
+            log.close()
+    if outputs:
+        save_rule(outputs.rule, rule, {**identity, "seconds": round(run.seconds, 1), **history[-1]})
+    return history
+
+
+def plain(config: TrainingConfig) -> dict:
+    """The settings as JSON would give them back (tuples become lists)."""
+    return json.loads(json.dumps(asdict(config)))
+
+
+def advice(iteration: int, outputs: Outputs | None) -> str:
+    saved = ""
+    if outputs and outputs.run.exists():
+        saved = f" The last good state is in {outputs.run}, the log in {outputs.log}."
+    return (
+        f"the loss is not finite at iteration {iteration}.{saved} "
+        "Try a lower --learning-rate, shorter rollouts (--steps) or another --seed."
+    )

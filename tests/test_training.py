@@ -1,0 +1,257 @@
+"""The loop learns, stops, and goes on bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from nca_lib.checkpoints import load, read_tensors
+from nca_lib.data import Digits
+from nca_lib.errors import InputError
+from nca_lib.pool import Pool
+from nca_lib.pretraining import initial_rule, merge, pretrain
+from nca_lib.rule import RuleConfig
+from nca_lib.training import (
+    Outputs,
+    TrainingConfig,
+    TrainingDiverged,
+    TrainingStopped,
+    growth_losses,
+    learning_rate,
+    second_half,
+    train,
+)
+
+RULE = RuleConfig(channels=6, hidden=16, label_dim=4, style_dim=3)
+CONFIG = TrainingConfig(
+    iterations=8, batch_size=4, loss_steps=(4, 6), loss_weights=(1.0, 1.0), pool_size=8
+)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Thirty pictures of bars, three of each label."""
+    images = torch.zeros(30, 1, 28, 28)
+    for i in range(30):
+        images[i, 0, 8:20, 10 + i // 10 : 13 + i // 10] = 1.0
+    return Digits(images, torch.arange(30) % 10)
+
+
+def weights_of(folder, name="unified"):
+    return read_tensors(folder / f"{name}.run.safetensors", "nca_lib run")
+
+
+def assert_same_run(a, b):
+    """Weights, optimiser, pool, random state: all equal to the bit."""
+    (tensors_a, meta_a), (tensors_b, meta_b) = a, b
+    assert tensors_a.keys() == tensors_b.keys()
+    for name, tensor in tensors_a.items():
+        assert torch.equal(tensor, tensors_b[name]), name
+    assert meta_a["progress"]["iteration"] == meta_b["progress"]["iteration"]
+
+
+def test_loss_falls(digits):
+    config = replace(CONFIG, iterations=120, loss_steps=(12, 16), pool_share=0.0, batch_size=8)
+    log = train(initial_rule(RuleConfig(8, 32), 0), digits, config, log_every=1, progress=False)
+    first, last = (sum(e["ink"] for e in part) / 5 for part in (log[:5], log[-5:]))
+    assert last < 0.7 * first, (first, last)
+
+
+@pytest.mark.parametrize("task", ["grow", "restore"])
+def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, digits, task):
+    config = replace(CONFIG, task=task)
+    rule = replace(RULE, style_dim=0 if task == "restore" else 3)
+    outputs = {name: Outputs(tmp_path / name, "unified") for name in ("whole", "broken")}
+    train(initial_rule(rule, 0), digits, config, outputs["whole"], log_every=1, progress=False)
+    asked = iter([False, False, False, False, True])
+    with pytest.raises(TrainingStopped, match=r"after iteration 5 of 8.*--resume"):
+        train(
+            initial_rule(rule, 0), digits, config, outputs["broken"], log_every=1,
+            stop=lambda: next(asked), progress=False,
+        )
+    train(
+        initial_rule(rule, 1), digits, config, outputs["broken"], log_every=1, resume=True,
+        progress=False,
+    )
+    assert_same_run(weights_of(tmp_path / "whole"), weights_of(tmp_path / "broken"))
+
+    def log(name):
+        entries = [json.loads(line) for line in outputs[name].log.read_text().splitlines()]
+        return [{k: v for k, v in e.items() if k != "seconds"} for e in entries]
+
+    assert log("whole") == log("broken")
+    assert torch.equal(
+        load(outputs["whole"].rule).update.weight, load(outputs["broken"].rule).update.weight
+    )
+
+
+KILLED = """
+import sys, torch
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_training import CONFIG, RULE, replace, initial_rule, train, Outputs, Digits
+from nca_lib.__main__ import stop_on_signals, TrainingStopped, fail
+images = torch.zeros(30, 1, 28, 28); images[:, 0, 8:20, 10:13] = 1.0
+config = replace(CONFIG, iterations=400)
+stop = stop_on_signals()
+try:
+    train(initial_rule(RULE, 0), Digits(images, torch.arange(30) % 10), config,
+          Outputs(Path(sys.argv[1]), "unified"), resume=True, save_every=20, stop=stop.is_set,
+          on_iteration=lambda i: print(i, flush=True), progress=False)
+except TrainingStopped as error:
+    sys.exit(fail(error, 130))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_killed_process_goes_on_bit_for_bit(tmp_path, number):
+    code = KILLED.format(tests=os.path.dirname(__file__))
+
+    def start(name):
+        return subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / name)], stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+
+    whole, broken = start("whole"), start("broken")
+    for line in broken.stdout:
+        if int(line) == 50:
+            broken.send_signal(number)
+            break
+    broken.communicate()
+    assert broken.returncode == (-9 if number == signal.SIGKILL else 130)
+    assert not (tmp_path / "broken" / "unified.safetensors").exists()
+    again = start("broken")
+    resumed_at = int(again.stdout.readline()) - 1
+    assert resumed_at in ([40] if number == signal.SIGKILL else range(50, 60))
+    again.communicate()
+    assert whole.communicate() and whole.returncode == again.returncode == 0
+    assert_same_run(weights_of(tmp_path / "whole"), weights_of(tmp_path / "broken"))
+
+
+def test_resume_refuses_other_settings_and_new_runs_refuse_old_outputs(tmp_path, digits):
+    outputs = Outputs(tmp_path, "unified")
+    train(initial_rule(RULE, 0), digits, CONFIG, outputs, progress=False)
+    before = outputs.rule.read_bytes()
+    for config, rule, message in [
+        (replace(CONFIG, learning_rate=0.1), RULE, r"training\.learning_rate = 0.002, now it is 0.1"),
+        (CONFIG, replace(RULE, hidden=17), r"rule\.hidden = 16, now it is 17"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            train(initial_rule(rule, 0), digits, config, outputs, resume=True, progress=False)
+    with pytest.raises(InputError, match="exists: continue it with --resume"):
+        train(initial_rule(RULE, 0), digits, CONFIG, outputs, progress=False)
+    assert outputs.rule.read_bytes() == before
+
+
+def test_a_finished_run_is_loaded_and_left(tmp_path, digits):
+    outputs = Outputs(tmp_path, "unified")
+    rule = initial_rule(RULE, 0)
+    train(rule, digits, CONFIG, outputs, progress=False)
+    again = initial_rule(RULE, 7)
+    train(again, digits, CONFIG, outputs, resume=True, progress=False)
+    assert torch.equal(again.update.weight, rule.update.weight)
+
+
+def test_a_loss_that_is_not_finite_says_where_and_what_to_try(tmp_path, digits):
+    outputs = Outputs(tmp_path, "unified")
+
+    def poison(iteration):
+        if iteration == 5:
+            rule.update.weight.data.fill_(float("nan"))
+
+    rule = initial_rule(RULE, 0)
+    with pytest.raises(TrainingDiverged, match=r"iteration 6\..*last good state.*--learning-rate"):
+        train(
+            rule, digits, CONFIG, outputs, save_every=4, on_iteration=poison, progress=False
+        )
+    tensors, metadata = weights_of(tmp_path)
+    assert metadata["progress"]["iteration"] == 4
+    assert not outputs.rule.exists()
+
+
+def test_the_loss_is_taken_at_the_steps_asked_for():
+    images = torch.zeros(1, 1, 28, 28)
+    frames = torch.zeros(2, 1, 6, 28, 28)
+    frames[0, :, 0] = 1.0  # wrong at the first loss step only
+    config = replace(CONFIG, loss_weights=(1.0, 3.0))
+    assert growth_losses(frames, images, config).ink.item() == pytest.approx(0.25)
+    frames[:, :, 5] = 3.0  # one unit too large
+    assert growth_losses(frames, images, config).overflow.item() == pytest.approx(0.1 / 6)
+
+
+def test_learning_rate_rises_and_falls():
+    config = replace(CONFIG, iterations=100)
+    rates = [learning_rate(i, config) for i in range(100)]
+    assert max(rates) == pytest.approx(config.learning_rate)
+    assert rates[0] < rates[5] < rates[9] > rates[50] > rates[99] > 0
+
+
+def test_loss_steps_lie_in_the_second_half():
+    assert second_half(32) == (20, 24, 28, 32)
+    assert second_half(1) == (1,)
+    with pytest.raises(InputError, match="at least 1 step"):
+        second_half(0)
+
+
+def test_pool_fills_up_then_mixes():
+    pool, generator = Pool.empty(10, 2, 4, 1), torch.Generator().manual_seed(0)
+    for expected in ([0, 1, 2, 3], [4, 5, 6, 7], [8, 9]):
+        taken, given = pool.choose_slots(2, 2, generator)
+        assert len(taken) == 0
+        assert given.tolist() == expected
+        n = len(given)
+        pool.put(given, torch.ones(n, 2, 4, 4), given, given, torch.ones(n, 1))
+    taken, given = pool.choose_slots(2, 2, generator)
+    assert len(set(taken.tolist() + given.tolist())) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"iterations": 0}, "iterations"),
+        ({"loss_steps": ()}, "loss_steps"),
+        ({"loss_steps": (3, 3)}, "increasing"),
+        ({"loss_weights": (1.0,)}, "loss_weights"),
+        ({"task": "paint"}, "paint"),
+        ({"pool_share": 1.5}, "pool_share"),
+        ({"pool_size": 2}, "pool_size"),
+    ],
+)
+def test_configuration_says_what_is_wrong(change, message):
+    with pytest.raises(InputError, match=message):
+        replace(CONFIG, **change)
+
+
+def test_pretraining_gives_a_rule_for_each_digit(tmp_path, digits):
+    config = replace(CONFIG, iterations=3)
+    files = pretrain(RULE, digits, config, tmp_path, workers=2, only=(0, 7), progress=False)
+    assert [f.name for f in files] == ["digit-0.safetensors", "digit-7.safetensors"]
+    zero, seven = map(load, files)
+    assert not torch.equal(zero.update.weight, seven.update.weight)
+    assert seven.record["digits"] == [7]
+    again = pretrain(RULE, digits, config, tmp_path, only=(0, 7), resume=True, progress=False)
+    assert torch.equal(load(again[0]).update.weight, zero.update.weight)
+
+
+def test_merging():
+    rules = [initial_rule(RULE, 10 + d) for d in range(10)]
+    mean = merge(rules, "mean")
+    torch.testing.assert_close(
+        mean.perceived.weight, sum(r.perceived.weight for r in rules) / 10
+    )
+    for d, rule in enumerate(rules):
+        assert torch.equal(mean.genome.labels.weight[d], rule.genome.labels.weight[d])
+    assert torch.equal(merge(rules, "last").perceived.weight, rules[9].perceived.weight)
+    scratch = merge(rules, "scratch", seed=4)
+    assert torch.equal(scratch.perceived.weight, initial_rule(RULE, 4).perceived.weight)
+    with pytest.raises(InputError, match="9 rules"):
+        merge(rules[:9], "mean")
+    with pytest.raises(InputError, match="digit 3 has another configuration"):
+        merge([*rules[:3], initial_rule(replace(RULE, hidden=8), 0), *rules[4:]], "mean")
