@@ -74,8 +74,9 @@ PresetOption = Annotated[
 ]
 Out = Annotated[
     Optional[Path],
-    typer.Option(help="Folder for everything that is written. Default: runs/PRESET.",
-                 show_default=False),
+    typer.Option(
+        help="Folder for everything that is written. Default: runs/PRESET.", show_default=False
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="All random draws follow from it.", min=0)]
 Device = Annotated[DeviceName, typer.Option(help="auto takes a GPU where there is one.")]
@@ -86,22 +87,26 @@ Resume = Annotated[
 Iterations = Annotated[
     Optional[int], typer.Option(help="Instead of the preset's.", show_default=False)
 ]
-BatchSize = Annotated[Optional[int], typer.Option(help="Instead of the preset's.",
-                                                  show_default=False)]
+BatchSize = Annotated[
+    Optional[int], typer.Option(help="Instead of the preset's.", show_default=False)
+]
 Steps = Annotated[
     Optional[int],
-    typer.Option(help="Length of a rollout; the loss is taken at four steps of its second half.",
-                 show_default=False),
+    typer.Option(
+        help="Length of a rollout; the loss is taken at four steps of its second half.",
+        show_default=False,
+    ),
 ]
 LearningRate = Annotated[
-    Optional[float], typer.Option(help="Highest value of the one-cycle schedule.",
-                                  show_default=False)
+    Optional[float],
+    typer.Option(help="Highest value of the one-cycle schedule.", show_default=False),
 ]
 StyleDim = Annotated[
     Optional[int], typer.Option(help="Numbers in the style code; 0 for none.", show_default=False)
 ]
-Hidden = Annotated[Optional[int], typer.Option(help="Width of the hidden layer.",
-                                               show_default=False)]
+Hidden = Annotated[
+    Optional[int], typer.Option(help="Width of the hidden layer.", show_default=False)
+]
 
 
 # --- shared by the commands -----------------------------------------------------------------
@@ -121,12 +126,21 @@ def open_data(data_root: str | None, preset: str) -> Dataset:
     return data
 
 
-def settings_from(base: TrainingConfig, seed: int, iterations: int | None = None,
-                  batch_size: int | None = None, steps: int | None = None,
-                  learning_rate: float | None = None) -> TrainingConfig:
+def settings_from(
+    base: TrainingConfig,
+    seed: int,
+    iterations: int | None = None,
+    batch_size: int | None = None,
+    steps: int | None = None,
+    learning_rate: float | None = None,
+) -> TrainingConfig:
     """The preset's training, with what the options change."""
-    changes = {"seed": seed, "iterations": iterations, "batch_size": batch_size,
-               "learning_rate": learning_rate}
+    changes = {
+        "seed": seed,
+        "iterations": iterations,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+    }
     if steps is not None:
         loss_steps = second_half(steps)
         changes |= {"loss_steps": loss_steps, "loss_weights": (1.0,) * len(loss_steps)}
@@ -181,7 +195,13 @@ def train_one(rule, digits, data, config, folder, name, resume, stop):
     """One training in this process, with its picture; returns the rule's file."""
     outputs = Outputs(folder, name)
     train(
-        rule, digits, config, outputs, source=data.source, resume=resume, stop=stop.is_set,
+        rule,
+        digits,
+        config,
+        outputs,
+        source=data.source,
+        resume=resume,
+        stop=stop.is_set,
         watch=painter(data, config.task, outputs.picture, config.steps),
     )
     print(f"{name}: {config.iterations} iterations -> {outputs.rule}")
@@ -193,38 +213,67 @@ def train_one(rule, digits, data, config, folder, name, resume, stop):
 
 @app.command("pretrain")
 def pretrain_command(
-    data_root: DataRoot = None, preset: PresetOption = PresetName.quick, out: Out = None,
-    seed: Seed = 0, device: Device = DeviceName.auto, resume: Resume = False,
-    iterations: Iterations = None, batch_size: BatchSize = None, steps: Steps = None,
-    learning_rate: LearningRate = None, style_dim: StyleDim = None, hidden: Hidden = None,
-    workers: Annotated[Optional[int], typer.Option(help="Processes. Default: one a core.",
-                                                   show_default=False)] = None,
+    data_root: DataRoot = None,
+    preset: PresetOption = PresetName.quick,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = DeviceName.auto,
+    resume: Resume = False,
+    iterations: Iterations = None,
+    batch_size: BatchSize = None,
+    steps: Steps = None,
+    learning_rate: LearningRate = None,
+    style_dim: StyleDim = None,
+    hidden: Hidden = None,
+    workers: Annotated[
+        Optional[int], typer.Option(help="Processes. Default: one a core.", show_default=False)
+    ] = None,
 ) -> None:
     """Train ten rules, one per digit, in parallel and from one common initialisation."""
     plan, folder = PRESETS[preset], out or Path("runs") / preset
     config = settings_from(plan.pretrain, seed, iterations, batch_size, steps, learning_rate)
     rule = rule_from(plan.rule, style_dim, hidden)
     target, data = pick_device(device), open_data(data_root, preset)
-    files = pretrain(rule, data.train, config, folder, source=data.source, resume=resume,
-                     workers=workers, device=target.type, stop=stop_on_signals())
+    files = pretrain(
+        rule,
+        data.train,
+        config,
+        folder,
+        source=data.source,
+        resume=resume,
+        workers=workers,
+        device=target.type,
+        stop=stop_on_signals(),
+    )
     print(f"ten digits: {config.iterations} iterations each -> {files[0]} ... {files[-1].name}")
 
 
 @app.command()
 def finetune(
-    data_root: DataRoot = None, preset: PresetOption = PresetName.quick, out: Out = None,
-    seed: Seed = 0, device: Device = DeviceName.auto, resume: Resume = False,
-    iterations: Iterations = None, batch_size: BatchSize = None, steps: Steps = None,
-    learning_rate: LearningRate = None, style_dim: StyleDim = None, hidden: Hidden = None,
+    data_root: DataRoot = None,
+    preset: PresetOption = PresetName.quick,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = DeviceName.auto,
+    resume: Resume = False,
+    iterations: Iterations = None,
+    batch_size: BatchSize = None,
+    steps: Steps = None,
+    learning_rate: LearningRate = None,
+    style_dim: StyleDim = None,
+    hidden: Hidden = None,
     merging: Annotated[
         MergeName,
-        typer.Option("--merge", help="How ten rules become the start: their mean, the last one, "
-                     "or none of them."),
+        typer.Option(
+            "--merge",
+            help="How ten rules become the start: their mean, the last one, or none of them.",
+        ),
     ] = MergeName.mean,
     digit_rules: Annotated[
         Optional[Path],
-        typer.Option("--from", help="Folder with digit-0 ... digit-9. Default: --out.",
-                     show_default=False),
+        typer.Option(
+            "--from", help="Folder with digit-0 ... digit-9. Default: --out.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Merge the ten rules into one and train it on all digits: the unified rule."""
@@ -236,16 +285,24 @@ def finetune(
     else:
         rule = merge(load_digit_rules(digit_rules or folder), merging.value, seed)
     data = open_data(data_root, preset)
-    train_one(rule.to(target), data.train, data, config, folder, "unified", resume,
-              stop_on_signals())
+    train_one(
+        rule.to(target), data.train, data, config, folder, "unified", resume, stop_on_signals()
+    )
 
 
 @app.command()
 def restore(
-    data_root: DataRoot = None, preset: PresetOption = PresetName.quick, out: Out = None,
-    seed: Seed = 0, device: Device = DeviceName.auto, resume: Resume = False,
-    iterations: Iterations = None, batch_size: BatchSize = None, steps: Steps = None,
-    learning_rate: LearningRate = None, hidden: Hidden = None,
+    data_root: DataRoot = None,
+    preset: PresetOption = PresetName.quick,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = DeviceName.auto,
+    resume: Resume = False,
+    iterations: Iterations = None,
+    batch_size: BatchSize = None,
+    steps: Steps = None,
+    learning_rate: LearningRate = None,
+    hidden: Hidden = None,
 ) -> None:
     """Train a rule that restores a blurred digit: not growth, the start shows the target."""
     plan, folder = PRESETS[preset], out or Path("runs") / preset
@@ -258,15 +315,21 @@ def restore(
 @app.command("evaluate")
 def evaluate_command(
     weights: Annotated[str, typer.Option(help="unified, restore, digit-0 ... digit-9, or a file.")],
-    split: Annotated[str, typer.Option(help="test, or validation for choosing between rules.")]
-    = "test",
-    json_file: Annotated[Optional[Path], typer.Option("--json", help="Write all results here.",
-                                                      show_default=False)] = None,
-    figures: Annotated[Optional[Path], typer.Option(help="Write figures into this folder.",
-                                                    show_default=False)] = None,
-    limit: Annotated[Optional[int], typer.Option(help="Only the first N pictures.",
-                                                 show_default=False)] = None,
-    data_root: DataRoot = None, preset: PresetOption = PresetName.quick, seed: Seed = 0,
+    split: Annotated[
+        str, typer.Option(help="test, or validation for choosing between rules.")
+    ] = "test",
+    json_file: Annotated[
+        Optional[Path], typer.Option("--json", help="Write all results here.", show_default=False)
+    ] = None,
+    figures: Annotated[
+        Optional[Path], typer.Option(help="Write figures into this folder.", show_default=False)
+    ] = None,
+    limit: Annotated[
+        Optional[int], typer.Option(help="Only the first N pictures.", show_default=False)
+    ] = None,
+    data_root: DataRoot = None,
+    preset: PresetOption = PresetName.quick,
+    seed: Seed = 0,
     device: Device = DeviceName.auto,
 ) -> None:
     """Measure a rule on held-out digits, always beside the trivial baselines."""
@@ -296,9 +359,11 @@ def grow(
     digit: Annotated[int, typer.Argument(help="Which digit, 0 to 9.")],
     out: Annotated[Path, typer.Option(help="A film strip (.png) or an animation (.gif).")],
     weights: Annotated[str, typer.Option(help="A shipped rule, or a file.")] = "unified",
-    steps: Annotated[Optional[int], typer.Option(help="Default: twice the training steps.",
-                                                 show_default=False)] = None,
-    seed: Seed = 0, device: Device = DeviceName.auto,
+    steps: Annotated[
+        Optional[int], typer.Option(help="Default: twice the training steps.", show_default=False)
+    ] = None,
+    seed: Seed = 0,
+    device: Device = DeviceName.auto,
 ) -> None:
     """Grow a digit from one cell, in a style drawn from the seed, and save the growth."""
     from nca_lib.plots import save_gif, save_strip
@@ -316,8 +381,9 @@ def grow(
     genome = rule.genome(labels, noise.to(target) if rule.encoder is not None else None)
     start = starts("grow", torch.zeros(1, 1, 28, 28, device=target), rule.config.channels)
     with torch.inference_mode():
-        frames = rule.rollout(start, genome, steps, torch.tensor([seed], device=target),
-                              tuple(range(1, steps + 1)))
+        frames = rule.rollout(
+            start, genome, steps, torch.tensor([seed], device=target), tuple(range(1, steps + 1))
+        )
     frames = torch.cat([start[None], frames])[:, 0, INK].clamp(0, 1).cpu()  # [steps + 1, 28, 28]
     (save_gif if out.suffix == ".gif" else save_strip)(frames, out)
     print(f"a {digit} in {steps} steps -> {out}")
@@ -331,32 +397,60 @@ def trained_for(rule: NCA) -> tuple[str, int]:
 
 @app.command()
 def run(
-    data_root: DataRoot = None, preset: PresetOption = PresetName.quick, out: Out = None,
-    seed: Seed = 0, device: Device = DeviceName.auto, resume: Resume = False,
+    data_root: DataRoot = None,
+    preset: PresetOption = PresetName.quick,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = DeviceName.auto,
+    resume: Resume = False,
 ) -> None:
     """All of it, in order: pretrain, finetune, restore, evaluate, and pictures of the result."""
     started = time.perf_counter()
     plan, folder = PRESETS[preset], out or Path("runs") / preset
     target, data, stop = pick_device(device), open_data(data_root, preset), stop_on_signals()
     files = pretrain(
-        plan.rule, data.train, replace(plan.pretrain, seed=seed), folder, source=data.source,
-        resume=resume, device=target.type, stop=stop,
+        plan.rule,
+        data.train,
+        replace(plan.pretrain, seed=seed),
+        folder,
+        source=data.source,
+        resume=resume,
+        device=target.type,
+        stop=stop,
     )
-    print(f"ten digits: {plan.pretrain.iterations} iterations each -> {files[0]} ... {files[-1].name}")
+    print(
+        f"ten digits: {plan.pretrain.iterations} iterations each -> {files[0]} ... {files[-1].name}"
+    )
     for name, config in (("unified", plan.finetune), ("restore", plan.restore)):
         if name == "unified":
             rule = merge(load_digit_rules(folder), "mean", seed)
         else:
             rule = initial_rule(replace(plan.rule, style_dim=0), seed)
         config = replace(config, seed=seed)
-        files.append(train_one(rule.to(target), data.train, data, config, folder, name, resume, stop))
+        files.append(
+            train_one(rule.to(target), data.train, data, config, folder, name, resume, stop)
+        )
     for name in ("unified", "restore"):
         print(f"\n{name}, on {data.source}")
-        files += report(load(folder / f"{name}.safetensors").to(target), data, "test", seed, None,
-                        folder / f"{name}.json", folder / "figures" / name, logs=read_logs(folder))
+        files += report(
+            load(folder / f"{name}.safetensors").to(target),
+            data,
+            "test",
+            seed,
+            None,
+            folder / f"{name}.json",
+            folder / "figures" / name,
+            logs=read_logs(folder),
+        )
     for digit in range(10):
-        grow(digit, folder / f"grow-{digit}.gif", str(folder / "unified.safetensors"), None, seed,
-             device)
+        grow(
+            digit,
+            folder / f"grow-{digit}.gif",
+            str(folder / "unified.safetensors"),
+            None,
+            seed,
+            device,
+        )
         files.append(folder / f"grow-{digit}.gif")
     print(f"\nwritten in {(time.perf_counter() - started) / 60:.1f} minutes:")
     for file in files:
@@ -378,8 +472,9 @@ def version(value: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=version, is_eager=True,
-                                          help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     pass
 

@@ -32,7 +32,7 @@ try:
     from numba import njit
 
     IMPORT_PROBLEM = ""
-except Exception as error:  # noqa: BLE001  missing, or not made for this version of Python or NumPy
+except Exception as error:
     IMPORT_PROBLEM = f"numba or SciPy cannot be imported ({error})"
 
     def njit(function=None, **_):
@@ -240,7 +240,7 @@ def hidden_layer(flat, cells, wide, sobel, w1_t, bias, seen, hidden):
         row = hidden[k]
         for j in range(len(bias)):
             v = row[j] + bias[j]
-            row[j] = zero if v <= zero else v  # noqa: FURB136  not a number stays what it is
+            row[j] = zero if v <= zero else v
 
 
 @njit
@@ -492,7 +492,7 @@ def trial() -> str:
         state = torch.ones(1, 16, 3, 3, requires_grad=True)
         weights = Weights(torch.ones(8, 48), torch.ones(1, 8), torch.ones(16, 8))
         compiled_rollout(state, weights, torch.tensor([0]), 1, (1,)).sum().backward()
-    except Exception as error:  # noqa: BLE001  whatever it is, there is another way
+    except Exception as error:
         return f"numba cannot compile the rollout here ({type(error).__name__}: {error})"
     return ""
 

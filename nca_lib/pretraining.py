@@ -113,7 +113,10 @@ def pretrain(
     with (
         ProcessPoolExecutor(workers, context, _start_worker, (done, asked)) as pool,
         tqdm(
-            total=len(jobs) * training.iterations, desc="ten digits", unit="it", leave=False,
+            total=len(jobs) * training.iterations,
+            desc="ten digits",
+            unit="it",
+            leave=False,
             disable=not progress,
         ) as bar,
     ):

@@ -10,6 +10,7 @@ inference use: the same mathematics, computed only where something can change.
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -42,7 +43,9 @@ class RuleConfig:
         if self.style_dim < 0:
             raise InputError(f"style_dim is {self.style_dim}: choose 0 (no style) or more")
         if not 0 < self.fire_rate <= 1:
-            raise InputError(f"fire_rate is {self.fire_rate}: choose a probability above 0, up to 1")
+            raise InputError(
+                f"fire_rate is {self.fire_rate}: choose a probability above 0, up to 1"
+            )
         if self.perception not in ("sobel", "patch"):
             raise InputError(f"perception is {self.perception!r}: choose 'sobel' or 'patch'")
 
@@ -58,6 +61,17 @@ def perception_kernels(perception: str) -> Tensor:
     itself = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
     across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
     return torch.stack([itself, across, across.T])[:, None]
+
+
+def choose_rollout(state: Tensor):
+    """The compiled rollout where it can run, else the sparse one: the same results."""
+    on_cpu = state.device.type == "cpu" and state.dtype in (torch.float32, torch.float64)
+    if on_cpu and os.environ.get("NCA_COMPILED") != "0":
+        from nca_lib import compiled  # numba takes half a second to import: late
+
+        if compiled.available()[0]:
+            return compiled.compiled_rollout
+    return sparse_rollout
 
 
 def alive(state: Tensor) -> Tensor:
@@ -85,6 +99,9 @@ class NCA(nn.Module):
         self.perceived = nn.Linear(len(kernels) * config.channels, config.hidden)
         self.told = nn.Linear(config.label_dim + config.style_dim, config.hidden, bias=False)
         self.update = nn.Linear(config.hidden, config.channels, bias=False)
+        nn.init.kaiming_normal_(self.perceived.weight)
+        if config.perception == "sobel":  # slopes are faint: thrice the weight learns faster
+            self.perceived.weight.data[:, config.channels :] *= 3
         nn.init.zeros_(self.update.weight)  # an untrained rule changes nothing
 
     @property
@@ -155,7 +172,7 @@ class NCA(nn.Module):
             self.perceived.bias + self.told(genome),
             self.update.weight,
         )
-        return sparse_rollout(
+        return choose_rollout(state)(
             state,
             weights,
             seeds,

@@ -74,9 +74,9 @@ def perceive(rows: Tensor, acting: Tensor, neighbours: Tensor, sobel: bool) -> T
     The Sobel sums are left unscaled (8 times too large): `rule.py` scales the weights instead.
     """
     seen = rows.index_select(0, (acting + neighbours).flatten())  # [9n, C]
-    nw, n, ne, w, me, e, sw, s, se = nine = seen.view(
-        9, len(acting), rows.shape[1]
-    ).unbind(0)  # 9 x [n, C]
+    nw, n, ne, w, me, e, sw, s, se = nine = seen.view(9, len(acting), rows.shape[1]).unbind(
+        0
+    )  # 9 x [n, C]
     if not sobel:
         return torch.cat(nine, 1)
     main, anti = se - nw, ne - sw  # the two diagonals serve both kernels
@@ -126,7 +126,13 @@ class SparseRollout(torch.autograd.Function):
                 tape.append((acting, sample, seen, lives))
             if t + 1 - first_step in record:
                 frames.append(rows.clone())
-        ctx.tape, ctx.record, ctx.steps, ctx.sobel, ctx.shape = tape, record, steps, sobel, state.shape
+        ctx.tape, ctx.record, ctx.steps, ctx.sobel, ctx.shape = (
+            tape,
+            record,
+            steps,
+            sobel,
+            state.shape,
+        )
         ctx.neighbours = table.neighbours
         ctx.save_for_backward(w1, bias, w2)
         return from_rows(torch.stack(frames), batch, height, width).contiguous()

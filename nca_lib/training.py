@@ -81,7 +81,9 @@ def second_half(steps: int, count: int = 4) -> tuple[int, ...]:
     """
     if steps < 1:
         raise InputError(f"steps is {steps}: a rollout has at least 1 step")
-    return tuple(sorted({max(1, round(steps * (0.5 + 0.5 * k / count))) for k in range(1, count + 1)}))
+    return tuple(
+        sorted({max(1, round(steps * (0.5 + 0.5 * k / count))) for k in range(1, count + 1)})
+    )
 
 
 class TrainingStopped(Exception):
@@ -154,7 +156,11 @@ class Run:
         for name in ("states", "pictures", "labels", "styles"):
             tensors[f"pool.{name}"] = getattr(self.pool, name)
         tensors["generator"] = self.generator.get_state()
-        progress = {"iteration": self.iteration, "seconds": self.seconds, "filled": self.pool.filled}
+        progress = {
+            "iteration": self.iteration,
+            "seconds": self.seconds,
+            "filled": self.pool.filled,
+        }
         write_tensors(path, RUN, tensors, identity=identity, progress=progress)
 
     def load(self, path: Path, identity: dict) -> None:
@@ -384,7 +390,9 @@ def train(
             if run.iteration % log_every == 0 or finished or run.iteration == 1:
                 record = {"iteration": run.iteration, **entry, "seconds": round(run.seconds, 2)}
                 history.append(record)
-                bar.set_postfix(loss=f"{entry['loss']:.4f}", accuracy=f"{entry['pixel_accuracy']:.1%}")
+                bar.set_postfix(
+                    loss=f"{entry['loss']:.4f}", accuracy=f"{entry['pixel_accuracy']:.1%}"
+                )
                 if log:
                     log.write(json.dumps(record) + "\n")
             stopping = stop() and not finished

@@ -12,7 +12,7 @@ from test_rule import assert_close, dense_rollout, random_rule, random_state, wi
 
 from nca_lib import compiled, rule
 from nca_lib.compiled import compiled_rollout
-from nca_lib.sparse import sparse_rollout
+from nca_lib.sparse import Weights, sparse_rollout
 
 pytestmark = pytest.mark.skipif(
     bool(compiled.IMPORT_PROBLEM), reason=f"no compiled rollout: {compiled.IMPORT_PROBLEM}"
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def always_compiled(monkeypatch):
     """`NCA.rollout` takes the compiled path here, whatever it would choose."""
-    monkeypatch.setattr(rule, "sparse_rollout", compiled_rollout)
+    monkeypatch.setattr(rule, "choose_rollout", lambda state: compiled_rollout)
 
 
 @pytest.fixture
@@ -96,13 +96,20 @@ def test_a_living_spot_on_a_large_grid():
 
 def test_the_result_does_not_depend_on_threads_or_company(threads):
     nca, state, genome, seeds = example(9, 12, dtype=torch.float32)
+    weights = Weights(
+        nca.perceived.weight.detach(),
+        (nca.perceived.bias + nca.told(genome)).detach(),
+        nca.update.weight.detach(),
+    )
     results = []
     for n in (1, 2, 1):
         threads(n)
-        results.append(with_gradients(nca.rollout, nca, state, genome, 20, seeds, (10, 20)))
-    for frames, gradients in results[1:]:
-        assert torch.equal(frames, results[0][0])
-        assert all(torch.equal(gradients[n], g) for n, g in results[0][1].items())
+        leaves = [w.clone().requires_grad_() for w in weights]
+        frames = compiled_rollout(state, Weights(*leaves), seeds, 20, (10, 20))
+        frames.square().sum().backward()
+        results.append([frames.detach(), *(leaf.grad for leaf in leaves)])
+    for result in results[1:]:
+        assert all(map(torch.equal, result, results[0]))
     alone = nca.rollout(state[4:5], genome[4:5], 20, seeds[4:5])
     torch.testing.assert_close(alone, results[0][0][1:, 4:5])  # the genome's product may differ
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -72,11 +71,21 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, digits, task):
     asked = iter([False, False, False, False, True])
     with pytest.raises(TrainingStopped, match=r"after iteration 5 of 8.*--resume"):
         train(
-            initial_rule(rule, 0), digits, config, outputs["broken"], log_every=1,
-            stop=lambda: next(asked), progress=False,
+            initial_rule(rule, 0),
+            digits,
+            config,
+            outputs["broken"],
+            log_every=1,
+            stop=lambda: next(asked),
+            progress=False,
         )
     train(
-        initial_rule(rule, 1), digits, config, outputs["broken"], log_every=1, resume=True,
+        initial_rule(rule, 1),
+        digits,
+        config,
+        outputs["broken"],
+        log_every=1,
+        resume=True,
         progress=False,
     )
     assert_same_run(weights_of(tmp_path / "whole"), weights_of(tmp_path / "broken"))
@@ -115,8 +124,11 @@ def test_a_killed_process_goes_on_bit_for_bit(tmp_path, number):
 
     def start(name):
         return subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path / name)], stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+            [sys.executable, "-c", code, str(tmp_path / name)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
 
     whole, broken = start("whole"), start("broken")
@@ -140,7 +152,11 @@ def test_resume_refuses_other_settings_and_new_runs_refuse_old_outputs(tmp_path,
     train(initial_rule(RULE, 0), digits, CONFIG, outputs, progress=False)
     before = outputs.rule.read_bytes()
     for config, rule, message in [
-        (replace(CONFIG, learning_rate=0.1), RULE, r"training\.learning_rate = 0.002, now it is 0.1"),
+        (
+            replace(CONFIG, learning_rate=0.1),
+            RULE,
+            r"training\.learning_rate = 0.002, now it is 0.1",
+        ),
         (CONFIG, replace(RULE, hidden=17), r"rule\.hidden = 16, now it is 17"),
     ]:
         with pytest.raises(InputError, match=message):
@@ -168,9 +184,7 @@ def test_a_loss_that_is_not_finite_says_where_and_what_to_try(tmp_path, digits):
 
     rule = initial_rule(RULE, 0)
     with pytest.raises(TrainingDiverged, match=r"iteration 6\..*last good state.*--learning-rate"):
-        train(
-            rule, digits, CONFIG, outputs, save_every=4, on_iteration=poison, progress=False
-        )
+        train(rule, digits, CONFIG, outputs, save_every=4, on_iteration=poison, progress=False)
     tensors, metadata = weights_of(tmp_path)
     assert metadata["progress"]["iteration"] == 4
     assert not outputs.rule.exists()
@@ -243,9 +257,7 @@ def test_pretraining_gives_a_rule_for_each_digit(tmp_path, digits):
 def test_merging():
     rules = [initial_rule(RULE, 10 + d) for d in range(10)]
     mean = merge(rules, "mean")
-    torch.testing.assert_close(
-        mean.perceived.weight, sum(r.perceived.weight for r in rules) / 10
-    )
+    torch.testing.assert_close(mean.perceived.weight, sum(r.perceived.weight for r in rules) / 10)
     for d, rule in enumerate(rules):
         assert torch.equal(mean.genome.labels.weight[d], rule.genome.labels.weight[d])
     assert torch.equal(merge(rules, "last").perceived.weight, rules[9].perceived.weight)

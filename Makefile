@@ -1,0 +1,42 @@
+# Each target sets up what it needs: a virtual environment in .venv with the locked packages.
+PYTHON ?=
+BIN = .venv/bin
+STAMP = .venv/.installed
+
+.PHONY: help run test lint format lock clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \
+		while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+$(STAMP): requirements.lock pyproject.toml
+	@python=''; for p in $(PYTHON) $(if $(PYTHON),,python3.13 python3.12 python3.11 python3); do \
+		if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
+		then python=$$p; break; fi; done; \
+	if [ -z "$$python" ]; then echo "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=/path/to/python" >&2; \
+		exit 2; fi; \
+	[ -x $(BIN)/python ] || $$python -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	@touch $@
+
+run: $(STAMP) ## train, evaluate and draw, on the embedded sample: under ten minutes
+	$(BIN)/python -m nca_lib run --preset quick --resume
+
+test: lint ## lint, and all tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests
+
+lint: $(STAMP) ## ruff: lint and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## let ruff put the code in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## choose exact versions anew from requirements.txt (needs uv)
+	uv pip compile --universal --python-version 3.11 --upgrade --no-annotate --no-header \
+		--no-emit-index-url requirements.txt -o requirements.lock
+
+clean: ## remove the virtual environment and caches; runs stay
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
