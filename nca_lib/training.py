@@ -29,6 +29,7 @@ from nca_lib.seeds import SIZE, blurred_state, disc, erase, seed_state
 from nca_lib.sparse import LIFE
 
 STATE_BOUND = 2.0  # |state| above this is penalised
+MUON_RATE = 10  # Muon's learning rate, in units of Adam's; measured on 600 iterations
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,10 @@ class TrainingConfig:
     batch_size: int = 16
     loss_steps: tuple[int, ...] = (20, 24, 28, 32)  # where the loss is taken; a rollout ends at
     loss_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)  # the last of them
-    learning_rate: float = 2e-3  # the highest of the one-cycle schedule
+    learning_rate: float = 2e-3  # the highest of the one-cycle schedule, for Adam; Muon's is 10x
     pool_size: int = 256
-    pool_share: float = 0.5  # of a batch that is taken from the pool
+    pool_share: float = 0.5  # of a batch that is taken from the pool,
+    pool_start: float = 0.4  # from this share of the iterations on: first grow, then persist
     damage_share: float = 0.25  # of the pooled samples that lose a disc
     life_weight: float = 0.25  # of the life channel's error, beside the ink's
     overflow_weight: float = 0.1  # of the penalty on |state| > 2
@@ -61,7 +63,7 @@ class TrainingConfig:
             raise InputError(f"loss_steps are {self.loss_steps}: give increasing numbers from 1 on")
         if len(self.loss_weights) != len(self.loss_steps):
             raise InputError("give as many loss_weights as loss_steps")
-        for name in ("pool_share", "damage_share"):
+        for name in ("pool_share", "pool_start", "damage_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}: it is a share, from 0 to 1")
         if self.pool_size < self.batch_size:
@@ -135,6 +137,46 @@ def learning_rate(iteration: int, config: TrainingConfig) -> float:
     return config.learning_rate * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
+class Optimisers:
+    """Muon (Jordan et al., 2024) for the rule's three matrices, Adam for everything else.
+
+    Muon gives all directions of a matrix's update the same length. Measured here: 600 iterations
+    with it reach what takes Adam some 2,000.
+    """
+
+    def __init__(self, rule: NCA):
+        matrices = [rule.perceived.weight, rule.told.weight, rule.update.weight]
+        taken = {id(matrix) for matrix in matrices}
+        rest = [p for p in rule.parameters() if id(p) not in taken]
+        self.each = {
+            "muon": torch.optim.Muon(matrices, lr=0.0, weight_decay=0.0),
+            "adam": torch.optim.Adam(rest, lr=0.0),
+        }
+
+    def step(self, rate: float) -> None:
+        """Change the weights along their gradients."""
+        for name, optimiser in self.each.items():
+            optimiser.param_groups[0]["lr"] = rate * (MUON_RATE if name == "muon" else 1)
+            optimiser.step()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything they remember, by name."""
+        return {
+            f"{name}.{number}.{key}": value
+            for name, optimiser in self.each.items()
+            for number, state in optimiser.state_dict()["state"].items()
+            for key, value in state.items()
+        }
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        states = {name: optimiser.state_dict() for name, optimiser in self.each.items()}
+        for full_name, tensor in tensors.items():
+            name, number, key = full_name.split(".")
+            states[name]["state"].setdefault(int(number), {})[key] = tensor
+        for name, optimiser in self.each.items():
+            optimiser.load_state_dict(states[name])
+
+
 # --- the state of a run, and its checkpoint -------------------------------------------------
 
 
@@ -143,7 +185,7 @@ class Run:
     """Everything that changes while training: saved and restored, it goes on bit for bit."""
 
     rule: NCA
-    optimiser: torch.optim.Adam
+    optimisers: Optimisers
     pool: Pool
     generator: torch.Generator  # the only source of randomness
     iteration: int = 0
@@ -151,8 +193,7 @@ class Run:
 
     def save(self, path: Path, identity: dict) -> None:
         tensors = {f"rule.{k}": v for k, v in self.rule.state_dict().items()}
-        for number, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"adam.{number}.{k}": v for k, v in state.items()}
+        tensors |= {f"optimiser.{k}": v for k, v in self.optimisers.tensors().items()}
         for name in ("states", "pictures", "labels", "styles"):
             tensors[f"pool.{name}"] = getattr(self.pool, name)
         tensors["generator"] = self.generator.get_state()
@@ -166,16 +207,12 @@ class Run:
     def load(self, path: Path, identity: dict) -> None:
         tensors, metadata = read_tensors(path, RUN)
         check_same_run(path, metadata.get("identity", {}), identity)
-        parts: dict[str, dict[str, Tensor]] = {"rule": {}, "adam": {}, "pool": {}, "generator": {}}
+        parts = {"rule": {}, "optimiser": {}, "pool": {}, "generator": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor
         load_tensors_into(self.rule, parts["rule"], path)
-        adam = self.optimiser.state_dict()
-        for name, tensor in parts["adam"].items():
-            number, key = name.split(".")
-            adam["state"].setdefault(int(number), {})[key] = tensor
-        self.optimiser.load_state_dict(adam)
+        self.optimisers.load(parts["optimiser"])
         for name, tensor in parts["pool"].items():
             setattr(self.pool, name, tensor)
         self.generator.set_state(parts["generator"][""])
@@ -209,7 +246,7 @@ class Batch(NamedTuple):
     styles: Tensor  # [B - fresh, S], of the pooled ones
     noise: Tensor  # [fresh, S], for the styles of the fresh ones
     seeds: Tensor  # [B], streams of fire masks
-    slots: Tensor  # [B], where the grown states go in the pool
+    slots: Tensor  # [B], where the grown states go in the pool; empty before it is in use
 
 
 def starts(task: str, images: Tensor, channels: int) -> Tensor:
@@ -219,13 +256,21 @@ def starts(task: str, images: Tensor, channels: int) -> Tensor:
     return seed_state(len(images), channels).to(images.device)
 
 
+def pooling(run: Run, config: TrainingConfig) -> bool:
+    """Whether the pool is in use already."""
+    return config.pool_share > 0 and run.iteration >= config.pool_start * config.iterations
+
+
 def draw_batch(run: Run, digits: Digits, config: TrainingConfig) -> Batch:
     """All random draws of an iteration happen here."""
     generator, channels = run.generator, run.rule.config.channels
-    take = round(config.pool_share * config.batch_size)
-    taken, given = run.pool.choose_slots(take, config.batch_size - take, generator)
-    fresh = torch.randint(len(digits), (len(given),), generator=generator)
-    noise = torch.randn(len(given), run.rule.config.style_dim, generator=generator)
+    taken = given = torch.zeros(0, dtype=torch.int64)
+    if pooling(run, config):
+        take = round(config.pool_share * config.batch_size)
+        taken, given = run.pool.choose_slots(take, config.batch_size - take, generator)
+    count = len(given) or config.batch_size
+    fresh = torch.randint(len(digits), (count,), generator=generator)
+    noise = torch.randn(count, run.rule.config.style_dim, generator=generator)
     states, pictures = run.pool.states[taken], run.pool.pictures[taken]
     hit = round(config.damage_share * len(taken))
     centre = torch.rand(2, hit, generator=generator) * SIZE
@@ -236,7 +281,7 @@ def draw_batch(run: Run, digits: Digits, config: TrainingConfig) -> Batch:
     return Batch(
         torch.cat([starts(config.task, digits.images[fresh], channels), states]),
         torch.cat([fresh, pictures]),
-        len(given),
+        count,
         run.pool.styles[taken],
         noise,
         torch.randint(2**62, (len(fresh) + len(taken),), generator=generator),
@@ -262,17 +307,17 @@ def training_step(run: Run, digits: Digits, config: TrainingConfig) -> dict[str,
     )
     losses = growth_losses(frames, images, config)._replace(kl=kl)
     total = sum(losses)
-    run.optimiser.zero_grad()
+    rule.zero_grad()
     total.backward()
     norm = torch.nn.utils.clip_grad_norm_(rule.parameters(), config.clip_norm)
     entry = {"loss": total.item(), **{k: v.item() for k, v in losses._asdict().items()}}
     entry |= {"gradient": norm.item(), "learning_rate": learning_rate(run.iteration, config)}
     if not math.isfinite(entry["loss"]) or not math.isfinite(entry["gradient"]):
         raise FloatingPointError
-    run.optimiser.param_groups[0]["lr"] = entry["learning_rate"]
-    run.optimiser.step()
+    run.optimisers.step(entry["learning_rate"])
     final = frames[-1].detach()
-    run.pool.put(batch.slots, final, batch.pictures, labels.cpu(), styles.detach())
+    if len(batch.slots):
+        run.pool.put(batch.slots, final, batch.pictures, labels.cpu(), styles.detach())
     grown = frames[-1, : max(1, batch.fresh), INK].detach() > 0.5
     entry["pixel_accuracy"] = (grown == (images[: len(grown), 0] > 0.5)).float().mean().item()
     run.iteration += 1
@@ -280,9 +325,8 @@ def training_step(run: Run, digits: Digits, config: TrainingConfig) -> dict[str,
 
 
 def new_run(rule: NCA, config: TrainingConfig) -> Run:
-    optimiser = torch.optim.Adam(rule.parameters(), lr=config.learning_rate)
     pool = Pool.empty(config.pool_size, rule.config.channels, SIZE, rule.config.style_dim)
-    return Run(rule, optimiser, pool, torch.Generator().manual_seed(config.seed))
+    return Run(rule, Optimisers(rule), pool, torch.Generator().manual_seed(config.seed))
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ from nca_lib.training import (
 
 RULE = RuleConfig(channels=6, hidden=16, label_dim=4, style_dim=3)
 CONFIG = TrainingConfig(
-    iterations=8, batch_size=4, loss_steps=(4, 6), loss_weights=(1.0, 1.0), pool_size=8
+    iterations=8, batch_size=4, loss_steps=(4, 6), loss_weights=(1.0, 1.0), pool_size=8,
+    pool_start=0.2
 )
 
 
