@@ -17,7 +17,7 @@ import typer
 
 from nca_lib import __version__
 from nca_lib.checkpoints import load, write_atomically
-from nca_lib.data import Dataset, Digits, load_digits
+from nca_lib.data import Dataset, load_digits
 from nca_lib.errors import InputError
 from nca_lib.presets import PRESETS
 from nca_lib.pretraining import initial_rule, load_digit_rules, merge, pretrain
@@ -167,8 +167,9 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
-def painter(data: Dataset, task: str, path: Path, steps: int):
+def painter(data: Dataset, path: Path, steps: int):
     """Draws, every so often in training, some validation digits as the rule grows them now."""
+    from nca_lib.evaluation import redraw
     from nca_lib.plots import progress_picture, save_picture
 
     first = torch.cat([(data.validation.labels == d).nonzero()[:2, 0] for d in range(10)])
@@ -176,19 +177,9 @@ def painter(data: Dataset, task: str, path: Path, steps: int):
 
     def paint(rule: NCA, iteration: int) -> None:
         with torch.inference_mode():
-            save_picture(progress_picture(redraw(rule, digits, task, steps)[:, INK].cpu()), path)
+            save_picture(progress_picture(redraw(rule, digits, (steps,))[-1, :, INK]), path)
 
     return paint
-
-
-def redraw(rule: NCA, digits: Digits, task: str, steps: int, seed: int = 0) -> torch.Tensor:
-    """Each picture grown from its label and its inferred style, `[N, C, 28, 28]`."""
-    device = rule.kernels.device
-    images, labels = digits.images.to(device), digits.labels.to(device)
-    style = rule.encoder(images, labels).mean if rule.encoder is not None else None
-    state = starts(task, images, rule.config.channels)
-    seeds = torch.arange(len(digits), device=device) + seed
-    return rule.rollout(state, rule.genome(labels, style), steps, seeds)[-1]
 
 
 def train_one(rule, digits, data, config, folder, name, resume, stop):
@@ -202,7 +193,7 @@ def train_one(rule, digits, data, config, folder, name, resume, stop):
         source=data.source,
         resume=resume,
         stop=stop.is_set,
-        watch=painter(data, config.task, outputs.picture, config.steps),
+        watch=painter(data, outputs.picture, config.steps),
     )
     print(f"{name}: {config.iterations} iterations -> {outputs.rule}")
     return outputs.rule
@@ -245,7 +236,7 @@ def pretrain_command(
         device=target.type,
         stop=stop_on_signals(),
     )
-    print(f"ten digits: {config.iterations} iterations each -> {files[0]} ... {files[-1].name}")
+    print(f"ten digits, {config.iterations} iterations each -> {files[0]} ...")
 
 
 @app.command()
@@ -366,6 +357,7 @@ def grow(
     device: Device = DeviceName.auto,
 ) -> None:
     """Grow a digit from one cell, in a style drawn from the seed, and save the growth."""
+    from nca_lib.evaluation import trained_for
     from nca_lib.plots import save_gif, save_strip
 
     if out.suffix not in (".png", ".gif"):
@@ -387,12 +379,6 @@ def grow(
     frames = torch.cat([start[None], frames])[:, 0, INK].clamp(0, 1).cpu()  # [steps + 1, 28, 28]
     (save_gif if out.suffix == ".gif" else save_strip)(frames, out)
     print(f"a {digit} in {steps} steps -> {out}")
-
-
-def trained_for(rule: NCA) -> tuple[str, int]:
-    """The task of a rule and the length of its rollouts in training, from its record."""
-    training = rule.record.get("training", {})
-    return training.get("task", "grow"), max(training.get("loss_steps", [32]))
 
 
 @app.command()

@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -32,7 +33,7 @@ class Judge(nn.Module):
         widths = (1, 24, 48, FEATURES)
         self.convolutions = nn.ModuleList(
             nn.Conv2d(i, o, 5 if i == 1 else 3, padding=2 if i == 1 else 1)
-            for i, o in zip(widths, widths[1:], strict=False)
+            for i, o in pairwise(widths)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(o) for o in widths[1:])
         self.read = nn.Linear(FEATURES * 3 * 3, FEATURES)

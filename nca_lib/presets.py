@@ -22,7 +22,7 @@ PRESETS = {
     # The embedded sample, two CPU cores, under ten minutes from start to table.
     "quick": Preset(
         rule=RuleConfig(),
-        pretrain=TrainingConfig(iterations=150),
+        pretrain=TrainingConfig(iterations=100),
         finetune=TrainingConfig(iterations=1500),
         restore=TrainingConfig(task="restore", iterations=200, damage_share=0.0),
     ),

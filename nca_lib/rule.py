@@ -43,9 +43,7 @@ class RuleConfig:
         if self.style_dim < 0:
             raise InputError(f"style_dim is {self.style_dim}: choose 0 (no style) or more")
         if not 0 < self.fire_rate <= 1:
-            raise InputError(
-                f"fire_rate is {self.fire_rate}: choose a probability above 0, up to 1"
-            )
+            raise InputError(f"fire_rate is {self.fire_rate}: choose a probability in (0, 1]")
         if self.perception not in ("sobel", "patch"):
             raise InputError(f"perception is {self.perception!r}: choose 'sobel' or 'patch'")
 

@@ -29,7 +29,7 @@ def blur(images: Tensor) -> Tensor:
 
 
 def blurred_state(images: Tensor, channels: int) -> Tensor:
-    """The start of restoration, `[B, channels, H, W]`: ink is the blur, life is 1 where it shows."""
+    """The start of restoration, `[B, channels, H, W]`: ink is the blur, life 1 where it shows."""
     blurred = blur(images)
     state = images.new_zeros(len(images), channels, *images.shape[2:])
     state[:, INK] = blurred[:, 0]

@@ -100,7 +100,7 @@ def perceive_transposed(grad: Tensor, channels: int, sobel: bool) -> Tensor:
 class SparseRollout(torch.autograd.Function):
     @staticmethod
     def forward(ctx, state, w1, bias, w2, seeds, steps, record, first_step, fire_rate, sobel):
-        batch, channels, height, width = state.shape
+        batch, _, height, width = state.shape
         table = grid(height, width, state.device)
         rows = to_rows(state)  # [cells of all samples, C]; a copy, changed in place from here on
         if rows.data_ptr() == state.data_ptr():

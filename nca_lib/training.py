@@ -401,6 +401,7 @@ def train(
     """
     identity = {"training": plain(config), "rule": rule.settings(), "source": source}
     identity |= {"pictures": len(digits), "digits": digits.labels.unique().tolist()}
+    rule.record = identity  # whoever watches can see what it is trained for
     run = new_run(rule, config)
     if outputs and outputs.run.exists():
         if not resume:

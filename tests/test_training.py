@@ -29,8 +29,12 @@ from nca_lib.training import (
 
 RULE = RuleConfig(channels=6, hidden=16, label_dim=4, style_dim=3)
 CONFIG = TrainingConfig(
-    iterations=8, batch_size=4, loss_steps=(4, 6), loss_weights=(1.0, 1.0), pool_size=8,
-    pool_start=0.2
+    iterations=8,
+    batch_size=4,
+    loss_steps=(4, 6),
+    loss_weights=(1.0, 1.0),
+    pool_size=8,
+    pool_start=0.2,
 )
 
 
@@ -144,7 +148,8 @@ def test_a_killed_process_goes_on_bit_for_bit(tmp_path, number):
     resumed_at = int(again.stdout.readline()) - 1
     assert resumed_at in ([40] if number == signal.SIGKILL else range(50, 60))
     again.communicate()
-    assert whole.communicate() and whole.returncode == again.returncode == 0
+    whole.communicate()
+    assert whole.returncode == again.returncode == 0
     assert_same_run(weights_of(tmp_path / "whole"), weights_of(tmp_path / "broken"))
 
 
@@ -156,7 +161,7 @@ def test_resume_refuses_other_settings_and_new_runs_refuse_old_outputs(tmp_path,
         (
             replace(CONFIG, learning_rate=0.1),
             RULE,
-            r"training\.learning_rate = 0.002, now it is 0.1",
+            r"learning_rate = 0.002, now it is 0.1",
         ),
         (CONFIG, replace(RULE, hidden=17), r"rule\.hidden = 16, now it is 17"),
     ]:
@@ -186,7 +191,7 @@ def test_a_loss_that_is_not_finite_says_where_and_what_to_try(tmp_path, digits):
     rule = initial_rule(RULE, 0)
     with pytest.raises(TrainingDiverged, match=r"iteration 6\..*last good state.*--learning-rate"):
         train(rule, digits, CONFIG, outputs, save_every=4, on_iteration=poison, progress=False)
-    tensors, metadata = weights_of(tmp_path)
+    _, metadata = weights_of(tmp_path)
     assert metadata["progress"]["iteration"] == 4
     assert not outputs.rule.exists()
 

@@ -1,0 +1,218 @@
+"""Pictures: one look for all. Dark ink on light paper, readable in grey and by the colour-blind."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from nca_lib.checkpoints import write_atomically
+from nca_lib.data import Dataset
+from nca_lib.evaluation import redraw, trained_for
+from nca_lib.rule import INK, NCA
+
+LOOK = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+}
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"  # Okabe and Ito (2008)
+LINES = ("-", "--", ":", "-.")
+PAPER = "gray_r"  # ink dark, paper light
+
+
+def new_figure(width: float, height: float, title: str, caption: str) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
+    figure.suptitle(title, fontsize=11, fontweight="bold")
+    figure.supxlabel(caption, fontsize=8, color=GREY)
+    return figure
+
+
+def show_digit(axes, picture: Tensor, title: str = "") -> None:
+    """One digit, `[H, W]`, in a thin frame."""
+    axes.imshow(picture.clamp(0, 1).cpu().numpy(), cmap=PAPER, vmin=0, vmax=1)
+    axes.set_title(title, fontsize=7, fontweight="normal", pad=2)
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(visible=True, color="#cccccc")
+
+
+def compare(originals: Tensor, grown: Tensor, title: str, caption: str) -> Figure:
+    """Originals above grown digits, both `[N, H, W]`, with the pixel accuracy of each."""
+    right = ((originals > 0.5) == (grown > 0.5)).float().mean((1, 2))
+    columns = 10
+    rows = -(-len(originals) // columns)
+    figure = new_figure(columns * 0.72, rows * 1.75 + 0.7, title, caption)
+    axes = figure.subplots(2 * rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for i in range(len(originals)):
+        row, column = 2 * (i // columns), i % columns
+        for ax, picture, label in (
+            (axes[row, column], originals[i], "original"),
+            (axes[row + 1, column], grown[i], f"{right[i]:.1%}"),
+        ):
+            ax.axis("on")
+            show_digit(ax, picture, label)
+    return figure
+
+
+def film_strip(frames: Tensor, steps: list[int], title: str, caption: str = "") -> Figure:
+    """The growth, `[R, H, W]`, a picture for each step in `steps`."""
+    figure = new_figure(max(4, len(steps) * 0.85), 1.7, title, caption)
+    for ax, frame, step in zip(
+        figure.subplots(1, len(steps), squeeze=False)[0], frames, steps, strict=True
+    ):
+        show_digit(ax, frame, f"step {step}")
+    return figure
+
+
+def smooth(values: list[float], width: int = 5) -> np.ndarray:
+    """Mean over a sliding window that shrinks at the ends."""
+    padded = np.convolve(values, np.ones(width), "same")
+    return padded / np.convolve(np.ones(len(values)), np.ones(width), "same")
+
+
+def learning_curves(logs: dict[str, list[dict]]) -> Figure:
+    """Error of the ink against the iteration, a line for each training."""
+    figure = new_figure(
+        6.5, 3.6, "Learning curves", "Lower is better. Log scale, smoothed a little."
+    )
+    ax = figure.subplots()
+    digits = [name for name in logs if name.startswith("digit-")]
+    for name in digits:
+        x = [e["iteration"] for e in logs[name]]
+        label = "ten digit rules" if name == digits[0] else None
+        ax.plot(x, smooth([e["ink"] for e in logs[name]]), color=GREY, lw=0.7, label=label)
+    for name, colour, line in (("unified", BLUE, "-"), ("restore", ORANGE, "--")):
+        if logs.get(name):
+            x = [e["iteration"] for e in logs[name]]
+            ax.plot(x, smooth([e["ink"] for e in logs[name]]), line, color=colour, label=name)
+    ax.set(yscale="log", xlabel="training iteration", ylabel="squared error of the ink")
+    ax.legend()
+    return figure
+
+
+def accuracy_by_step(results: dict) -> Figure:
+    """Pixel accuracy along the growth, the training horizon marked, baselines beside it."""
+    caption = "Right of the dotted line the rule runs longer than in a rollout of its training."
+    figure = new_figure(6.5, 3.6, "Accuracy against step", caption)
+    ax = figure.subplots()
+    steps, values = zip(*results["accuracy_by_step"], strict=True)
+    ax.plot(steps, values, color=BLUE, label="this rule")
+    ax.axvline(results["steps"], color=GREY, ls=":", label="steps in training")
+    rows = results["baselines"]
+    for name, line in zip(("class_pca", "class_mean", "black"), ("--", "-.", ":"), strict=True):
+        label = name.replace("_", " ")
+        ax.axhline(rows[name]["pixel_accuracy"], color=ORANGE, ls=line, lw=1, label=label)
+    ax.set(xlabel="step of the growth", ylabel="pixel accuracy")
+    ax.legend(loc="lower right")
+    return figure
+
+
+def per_digit_bars(results: dict) -> Figure:
+    """Ink IoU and judge accuracy of each digit."""
+    caption = "Ink IoU: ink in both pictures over ink in either. The judge reads real digits."
+    figure = new_figure(6.5, 3.2, "Digit by digit", caption)
+    ax, rows = figure.subplots(), results["per_digit"]
+    x = np.arange(len(rows))
+    for shift, key, colour, hatch in (
+        (-0.2, "ink_iou", BLUE, ""), (0.2, "judge_accuracy", ORANGE, "//"),
+    ):  # fmt: skip
+        values = [row[key] for row in rows.values()]
+        label = key.replace("_", " ").replace("iou", "IoU")
+        ax.bar(x + shift, values, 0.38, color=colour, hatch=hatch, edgecolor="white", label=label)
+    ax.set(xticks=x, xticklabels=list(rows), xlabel="digit", ylim=(0, 1.05))
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a PNG, whole or not at all."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_atomically(path, content.getvalue())
+    return path
+
+
+def progress_picture(ink: Tensor, columns: int = 10, scale: int = 3) -> Image.Image:
+    """A mosaic of digits `[N, H, W]`, small and quick to draw."""
+    rows = [torch.cat(list(row), 1) for row in ink.split(columns)]
+    levels = (255 * (1 - torch.cat(rows, 0).clamp(0, 1))).byte().numpy()
+    image = Image.fromarray(levels)
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+
+
+def save_picture(image: Image.Image, path: Path) -> None:
+    content = io.BytesIO()
+    image.save(content, format="PNG", optimize=True)
+    write_atomically(path, content.getvalue())
+
+
+def save_gif(frames: Tensor, path: Path, scale: int = 8, milliseconds: int = 80) -> None:
+    """An endless animation of `[R, H, W]` that rests on its last frame."""
+    pictures = [progress_picture(frame[None], 1, scale).quantize(16) for frame in frames]
+    content = io.BytesIO()
+    durations = [milliseconds] * (len(pictures) - 1) + [1500]
+    pictures[0].save(
+        content, format="GIF", save_all=True, append_images=pictures[1:], duration=durations,
+        loop=0, optimize=True,
+    )  # fmt: skip
+    write_atomically(path, content.getvalue())
+
+
+def save_strip(frames: Tensor, path: Path) -> None:
+    """A film strip of `[R, H, W]`, twelve frames of it at most."""
+    steps = np.unique(np.linspace(0, len(frames) - 1, 12).round().astype(int)).tolist()
+    with rc_context(LOOK):
+        save_figure(film_strip(frames[steps], steps, "One cell grows into a digit"), path)
+
+
+def write_figures(
+    rule: NCA, results: dict, data: Dataset, folder: Path, logs: dict | None = None
+) -> list[Path]:
+    """All figures of an evaluation; the originals beside the grown digits come first."""
+    known = torch.tensor([int(digit) for digit in results["per_digit"]])
+    digits = data.test.select(torch.isin(data.test.labels, known))
+    _, steps = trained_for(rule)
+    some = digits.limit(250)
+    strip = [1, *(round(steps * k / 5) for k in range(1, 6)), 2 * steps, 4 * steps]
+    strip = sorted(set(strip))
+    frames = redraw(rule, some, tuple(strip), results["seed"])[:, :, INK].clamp(0, 1)
+    grown, originals = frames[strip.index(steps)], some.images[:, 0]
+    first = torch.cat([(some.labels == d).nonzero()[:2, 0] for d in range(10)])
+    first = first.view(-1, 2).T.flatten() if len(first) == 20 else first
+    wrong = ((grown > 0.5) != (originals > 0.5)).float().mean((1, 2))
+    worst = wrong.argsort(descending=True)[:10]
+    how = "grown from one cell" if results["task"] == "grow" else "restored from the blur"
+    under = f"Below each original the digit {how}, after {steps} steps, with its pixel accuracy."
+    with rc_context(LOOK):
+        figures = {
+            "originals_and_grown": compare(
+                originals[first], grown[first], "Originals and grown digits", under
+            ),
+            "film_strip": film_strip(
+                frames[:, first[3 % len(first)]], strip, "The growth of a digit"
+            ),
+            "accuracy_by_step": accuracy_by_step(results),
+            "per_digit": per_digit_bars(results),
+            "worst_cases": compare(
+                originals[worst], grown[worst], f"The worst ten of {len(some)}", under
+            ),
+        }
+        if logs:
+            figures["learning_curves"] = learning_curves(logs)
+        return [
+            save_figure(figure, Path(folder) / f"{number:02d}_{name}.png")
+            for number, (name, figure) in enumerate(figures.items(), 1)
+        ]
