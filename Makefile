@@ -2,6 +2,8 @@
 PYTHON ?=
 BIN = .venv/bin
 STAMP = .venv/.installed
+# A python that runs (not a pyenv shim without its version), is one of ours, and can make a venv.
+WORKS = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 .PHONY: help run test lint format lock clean
 
@@ -10,12 +12,13 @@ help: ## show this list
 		while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
 
 $(STAMP): requirements.lock pyproject.toml
-	@python=''; for p in $(PYTHON) $(if $(PYTHON),,python3.13 python3.12 python3.11 python3); do \
-		if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
-		then python=$$p; break; fi; done; \
-	if [ -z "$$python" ]; then echo "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=/path/to/python" >&2; \
-		exit 2; fi; \
-	[ -x $(BIN)/python ] || $$python -m venv .venv
+	@$(BIN)/python -c 'import pip; $(WORKS)' 2>/dev/null && exit; \
+	for p in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3.11 python3); do \
+		"$$p" -c '$(WORKS)' 2>/dev/null || continue; \
+		rm -rf .venv; echo "a virtual environment in .venv, by $$p"; \
+		"$$p" -m venv .venv; exit; \
+	done; \
+	echo "Python 3.11, 3.12 or 3.13 with venv is needed: make PYTHON=/path/to/python" >&2; exit 2
 	$(BIN)/python -m pip install --quiet -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps -e .
 	@touch $@
@@ -40,3 +43,4 @@ lock: ## choose exact versions anew from requirements.txt (needs uv)
 
 clean: ## remove the virtual environment and caches; runs stay
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find nca_lib tests tools -name __pycache__ -prune -exec rm -rf {} +

@@ -113,9 +113,10 @@ def read_mnist(root: Path) -> Dataset:
     """MNIST in torchvision's layout, checked before it is read."""
     from torchvision.datasets import MNIST  # takes a second to import
 
-    parts = {}
-    for part, names in FILES.items():
+    for names in FILES.values():
         check_files(root, *names)
+    parts = {}
+    for part in FILES:
         mnist = MNIST(root, train=part == "train")
         parts[part] = to_digits(mnist.data.numpy(), mnist.targets.numpy())
     return split(parts["train"], parts["test"], f"MNIST in {root}")
