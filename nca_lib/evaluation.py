@@ -10,6 +10,7 @@ import time
 
 import torch
 from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio as psnr
 from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 from torchmetrics.image.fid import FrechetInceptionDistance
 
@@ -89,7 +90,7 @@ def measure(grown: Tensor, digits: Digits, judge: Judge) -> dict[str, float]:
         "pixel_accuracy": pixel_accuracy(grown, digits.images),
         "ink_iou": ink_iou(grown, digits.images),
         "mse": mse,
-        "psnr": -10 * torch.tensor(max(mse, 1e-10)).log10().item(),
+        "psnr": min(psnr(grown, digits.images, data_range=1.0).item(), 100.0),  # finite in JSON
         "ssim": torch.cat(similar).double().mean().item(),
         "judge_accuracy": (read == digits.labels).double().mean().item(),
     }

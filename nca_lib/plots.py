@@ -34,7 +34,8 @@ PAPER = "gray_r"  # ink dark, paper light
 def new_figure(width: float, height: float, title: str, caption: str) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
     figure.suptitle(title, fontsize=11, fontweight="bold")
-    figure.supxlabel(caption, fontsize=8, color=GREY)
+    if caption:
+        figure.supxlabel(caption, fontsize=8, color=GREY)
     return figure
 
 
@@ -69,7 +70,7 @@ def compare(originals: Tensor, grown: Tensor, title: str, caption: str) -> Figur
 
 def film_strip(frames: Tensor, steps: list[int], title: str, caption: str = "") -> Figure:
     """The growth, `[R, H, W]`, a picture for each step in `steps`."""
-    figure = new_figure(max(4, len(steps) * 0.85), 1.7, title, caption)
+    figure = new_figure(max(4, len(steps) * 0.85), 1.45, title, caption)
     for ax, frame, step in zip(
         figure.subplots(1, len(steps), squeeze=False)[0], frames, steps, strict=True
     ):
@@ -116,7 +117,7 @@ def accuracy_by_step(results: dict) -> Figure:
         label = name.replace("_", " ")
         ax.axhline(rows[name]["pixel_accuracy"], color=ORANGE, ls=line, lw=1, label=label)
     ax.set(xlabel="step of the growth", ylabel="pixel accuracy")
-    ax.legend(loc="lower right")
+    ax.legend(loc="center right", bbox_to_anchor=(1, 0.6))
     return figure
 
 

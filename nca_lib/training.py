@@ -48,7 +48,8 @@ class TrainingConfig:
     damage_share: float = 0.25  # of the pooled samples that lose a disc
     life_weight: float = 0.25  # of the life channel's error, beside the ink's
     overflow_weight: float = 0.1  # of the penalty on |state| > 2
-    kl_weight: float = 0.02  # nats a pixel, against squared errors
+    kl_weight: float = 0.1  # nats a pixel, against squared errors, rising from 0 until
+    kl_full: float = 0.5  # this share of the iterations: first find the digits, then tidy styles
     clip_norm: float = 1.0
     seed: int = 0
 
@@ -63,9 +64,11 @@ class TrainingConfig:
             raise InputError(f"loss_steps are {self.loss_steps}: give increasing numbers from 1 on")
         if len(self.loss_weights) != len(self.loss_steps):
             raise InputError("give as many loss_weights as loss_steps")
-        for name in ("pool_share", "pool_start", "damage_share"):
+        for name in ("pool_share", "pool_start", "damage_share", "kl_full"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}: it is a share, from 0 to 1")
+        if self.kl_full == 0:
+            raise InputError("kl_full is 0: choose a share above 0")
         if self.pool_size < self.batch_size:
             raise InputError(f"pool_size {self.pool_size} is below batch_size {self.batch_size}")
 
@@ -300,7 +303,8 @@ def training_step(run: Run, digits: Digits, config: TrainingConfig) -> dict[str,
         code = rule.encoder(images[: batch.fresh], labels[: batch.fresh])
         drawn = code.sample(styles[: batch.fresh])  # [fresh, S]
         styles = torch.cat([drawn, styles[batch.fresh :]])  # [B, S]
-        kl = config.kl_weight * code.kl().mean() / images[0].numel()
+        risen = min(1.0, run.iteration / (config.kl_full * config.iterations))
+        kl = risen * config.kl_weight * code.kl().mean() / images[0].numel()
     genome = rule.genome(labels, styles)
     frames = rule.rollout(
         batch.states.to(device), genome, config.steps, batch.seeds.to(device), config.loss_steps
