@@ -19,12 +19,13 @@ from nca_lib.data import Dataset, Digits
 from nca_lib.errors import InputError
 from nca_lib.judge import FEATURES, Judge, load_judge
 from nca_lib.rule import INK, NCA
-from nca_lib.seeds import blur, disc, erase, half_plane, square
+from nca_lib.seeds import SIZE, blur, disc, erase, half_plane, square
 from nca_lib.training import starts
 
 BATCH = 250
 SUBSET = 1000  # persistence and regeneration use the first pictures only
 HEALING_STEPS = 64
+SWITCH_STEPS = 96
 NEIGHBOURS = 5  # of coverage and density (Naeem et al., 2020)
 
 
@@ -47,10 +48,10 @@ def redraw(
     for first in range(0, len(digits), BATCH):
         part = digits.select(slice(first, first + BATCH))
         images, labels = part.images.to(device), part.labels.to(device)
-        style = None
-        if rule.encoder is not None:
-            given = styles[first : first + BATCH].to(device) if styles is not None else None
-            style = rule.encoder(images, labels).mean if given is None else given
+        if styles is None:
+            style = rule.infer_style(images, labels)
+        else:
+            style = styles[first : first + BATCH].to(device)
         seeds = torch.arange(first, first + len(part), device=device) + seed * 2**32
         state = starts(task, images, rule.config.channels)
         genome = rule.genome(labels, style)
@@ -134,7 +135,7 @@ def damages(count: int, seed: int) -> dict[str, Tensor]:
 @torch.inference_mode()
 def regeneration(rule: NCA, digits: Digits, grown: Tensor, steps: int, seed: int) -> dict:
     """Pixel accuracy before damage, just after, and 64 steps later; `grown`: `[N, C, 28, 28]`."""
-    styles = rule.encoder(digits.images, digits.labels).mean if rule.encoder is not None else None
+    styles = rule.infer_style(digits.images, digits.labels)
     genome, seeds = rule.genome(digits.labels, styles), torch.arange(len(digits)) + seed * 2**32
     before = pixel_accuracy(grown[:, :1], digits.images)
     results = {}
@@ -147,6 +148,31 @@ def regeneration(rule: NCA, digits: Digits, grown: Tensor, steps: int, seed: int
             "after_64_steps": pixel_accuracy(healed[:, :1], digits.images),
         }
     return results
+
+
+@torch.inference_mode()
+def switching(rule: NCA, steps: int, seed: int, judge: Judge, styles: int = 10) -> dict:
+    """Each digit, once grown, is told to become each other digit in the same style, 90 pairs.
+
+    Returns the share that the judge reads as the new label 96 steps later: of all, and of the pair
+    that does worst.
+    """
+    old, new = (part.flatten() for part in torch.where(~torch.eye(10, dtype=torch.bool)))  # [90]
+    old, new = old.repeat(styles), new.repeat(styles)
+    generator = torch.Generator().manual_seed(seed)
+    style = torch.randn(len(old), rule.config.style_dim, generator=generator)
+    seeds = torch.arange(len(old)) + seed * 2**32
+    state = starts("grow", torch.zeros(len(old), 1, SIZE, SIZE), rule.config.channels)
+    state = rule.rollout(state, rule.genome(old, style), steps, seeds)[-1]
+    state = rule.rollout(state, rule.genome(new, style), SWITCH_STEPS, seeds, first_step=steps)[-1]
+    read, _ = read_by_judge(judge, state[:, INK : INK + 1].clamp(0, 1))
+    right = (read == new).double().view(styles, 90).mean(0)  # [90]
+    worst = int(right.argmin())
+    return {
+        "judge_accuracy": right.mean().item(),
+        "worst_pair": [int(old[worst]), int(new[worst])],
+        "worst_pair_judge_accuracy": right[worst].item(),
+    }
 
 
 class Features(torch.nn.Module):
@@ -245,6 +271,8 @@ def evaluate(
             for step, frame in zip(horizon, path, strict=True)
         ],
     }  # fmt: skip
+    if len(known) == 10 and task == "grow":
+        results["switching"] = switching(rule, steps, seed, judge)
     if rule.encoder is not None:
         enough = len(digits) > FEATURES
         results["samples"] = samples(rule, data, digits, seed, judge) if enough else None
@@ -265,6 +293,13 @@ def table(results: dict) -> str:
     for name, row in results["regeneration"].items():
         path = f"{row['before']:.2%} -> {row['after_damage']:.2%} -> {row['after_64_steps']:.2%}"
         lines.append(f"heals:  {name.replace('_', ' ')}: {path} after 64 steps")
+    if "switching" in results:
+        row = results["switching"]
+        pair = " to ".join(str(label) for label in row["worst_pair"])
+        lines.append(
+            f"told to become another digit: judge reads {row['judge_accuracy']:.2%} as that digit "
+            f"96 steps later, {row['worst_pair_judge_accuracy']:.0%} of the worst pair ({pair})"
+        )
     if results.get("samples"):
         row = results["samples"]
         lines.append(

@@ -2,7 +2,13 @@
 
 It starts with the label embedding (which digit) and ends, where the rule has one, with the style
 code (which handwriting). The code of a picture is inferred by a small encoder, as in a variational
-auto-encoder (Kingma & Welling, 2014): the rule is the decoder, and styles follow `N(0, I)`.
+auto-encoder (Kingma & Welling, 2014), with the rule as the decoder.
+
+Style and code are two scales of one thing. The encoder finds its own scale for codes, and each
+label's codes have their own mean and spread. Once training is over a Gaussian is fitted to the
+codes of each label (Ghosh et al., 2020, "ex-post density estimation"), and from then on a *style*
+is a code measured in that Gaussian: styles follow `N(0, I)` whatever the label, style 0 is the
+average hand, and one style gives ten digits in one handwriting.
 """
 
 from __future__ import annotations
@@ -19,6 +25,22 @@ from nca_lib.errors import InputError
 DIGITS = 10
 
 
+class StyleCode(NamedTuple):
+    """A normal distribution over codes for each picture."""
+
+    mean: Tensor  # [B, S]
+    log_variance: Tensor  # [B, S]
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Reparameterised draw: differentiable in mean and variance. `noise`: `[B, S]`, N(0, I)."""
+        return self.mean + noise * (0.5 * self.log_variance).exp()
+
+    def kl(self) -> Tensor:
+        """Kullback-Leibler divergence to `N(0, I)` in nats, `[B]`."""
+        variance = self.log_variance.exp()
+        return 0.5 * (variance + self.mean.square() - 1 - self.log_variance).sum(1)
+
+
 class Genome(nn.Module):
     """Label embedding, followed by the style code."""
 
@@ -26,6 +48,34 @@ class Genome(nn.Module):
         super().__init__()
         self.style_dim = style_dim
         self.labels = nn.Embedding(DIGITS, label_dim)
+        self.register_buffer("average", torch.empty(DIGITS, style_dim))  # code of the average hand
+        self.register_buffer("spread", torch.empty(DIGITS, style_dim, style_dim))  # triangular
+        self.forget_styles()
+
+    def forget_styles(self) -> None:
+        """Styles are codes again, as during training."""
+        self.average.zero_()
+        self.spread.copy_(torch.eye(self.style_dim))
+
+    def fit_styles(self, code: StyleCode, labels: Tensor) -> None:
+        """Fit a Gaussian to the codes of each label: `average` and `spread`, a Cholesky factor.
+
+        The covariance of all codes a label's pictures may be given is that of their means plus
+        their mean variance. Labels with fewer than two pictures keep what they had.
+        """
+        variance = code.log_variance.exp()
+        for label in labels.unique().tolist():
+            mean, own = code.mean[labels == label].double(), variance[labels == label].double()
+            if len(mean) > 1:
+                covariance = mean.T.cov(correction=0).reshape(self.spread[label].shape)
+                covariance = covariance + own.mean(0).diag()
+                self.average[label] = mean.mean(0).float()
+                self.spread[label] = torch.linalg.cholesky(covariance).float()
+
+    def style_of(self, code: Tensor, labels: Tensor) -> Tensor:
+        """Codes `[B, S]` as styles `[B, S]`, the inverse of what `forward` does with a style."""
+        centred = (code - self.average[labels])[:, :, None]  # [B, S, 1]
+        return torch.linalg.solve_triangular(self.spread[labels], centred, upper=False)[:, :, 0]
 
     def forward(self, labels: Tensor, style: Tensor | None = None) -> Tensor:
         """Labels `[B]` in 0-9 and styles `[B, S]` (None: zeros, the average hand) -> `[B, G]`.
@@ -42,23 +92,8 @@ class Genome(nn.Module):
                 f"styles have shape {list(style.shape)}, this rule wants "
                 f"{[len(labels), self.style_dim]}: one code of {self.style_dim} numbers a label"
             )
-        return torch.cat([embedded, style], 1)
-
-
-class StyleCode(NamedTuple):
-    """A normal distribution over styles for each picture."""
-
-    mean: Tensor  # [B, S]
-    log_variance: Tensor  # [B, S]
-
-    def sample(self, noise: Tensor) -> Tensor:
-        """Reparameterised draw: differentiable in mean and variance. `noise`: `[B, S]`, N(0, I)."""
-        return self.mean + noise * (0.5 * self.log_variance).exp()
-
-    def kl(self) -> Tensor:
-        """Kullback-Leibler divergence to the prior `N(0, I)` in nats, `[B]`."""
-        variance = self.log_variance.exp()
-        return 0.5 * (variance + self.mean.square() - 1 - self.log_variance).sum(1)
+        code = self.average[labels] + (self.spread[labels] @ style[:, :, None])[:, :, 0]  # [B, S]
+        return torch.cat([embedded, code], 1)
 
 
 class StyleEncoder(nn.Module):

@@ -176,6 +176,7 @@ def merge(rules: list[NCA], how: Merging, seed: int = 0) -> NCA:
         merged.load_state_dict(mean)
     elif how != "scratch":
         raise InputError(f"merging is {how!r}: choose mean, last or scratch")
+    merged.genome.forget_styles()  # each digit's codes had a scale of their own
     return merged
 
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nca_lib.errors import InputError
-from nca_lib.genome import Genome, StyleEncoder
+from nca_lib.genome import Genome, StyleCode, StyleEncoder
 from nca_lib.sparse import ALIVE_ABOVE, LIFE, Weights, sparse_rollout
 
 INK = 0  # channel of the cell state: the picture
@@ -195,6 +195,24 @@ class NCA(nn.Module):
             raise InputError(f"genome has shape {list(genome.shape)}, want {[len(state), g]}")
         if seeds.shape != (len(state),) or seeds.dtype != torch.int64:
             raise InputError(f"seeds: want int64 [{len(state)}], one number a sample")
+
+    def infer_style(self, images: Tensor, labels: Tensor) -> Tensor | None:
+        """The style in which each picture is written, `[B, S]`; None for a rule without styles."""
+        if self.encoder is None:
+            return None
+        return self.genome.style_of(self.encoder(images, labels).mean, labels)
+
+    @torch.no_grad()
+    def fit_styles(self, images: Tensor, labels: Tensor, batch: int = 1000) -> None:
+        """Give styles their scale, from these pictures (`Genome.fit_styles`); after training."""
+        if self.encoder is None:
+            return
+        parts = [
+            self.encoder(i.to(self.kernels.device), y.to(self.kernels.device))
+            for i, y in zip(images.split(batch), labels.split(batch), strict=True)
+        ]
+        code = StyleCode(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
+        self.genome.fit_styles(code, labels)
 
     def settings(self) -> dict:
         """The configuration as plain values, for checkpoints."""

@@ -26,7 +26,7 @@ from nca_lib.errors import InputError
 from nca_lib.pool import Pool
 from nca_lib.rule import INK, NCA
 from nca_lib.seeds import SIZE, blurred_state, disc, erase, seed_state
-from nca_lib.sparse import LIFE
+from nca_lib.sparse import ALIVE_ABOVE, LIFE
 
 STATE_BOUND = 2.0  # |state| above this is penalised
 MUON_RATE = 10  # Muon's learning rate, in units of Adam's; measured on 600 iterations
@@ -45,7 +45,8 @@ class TrainingConfig:
     pool_size: int = 256
     pool_share: float = 0.5  # of a batch that is taken from the pool,
     pool_start: float = 0.4  # from this share of the iterations on: first grow, then persist
-    damage_share: float = 0.25  # of the pooled samples that lose a disc
+    damage_share: float = 0.25  # of the pooled samples that lose a disc,
+    switch_share: float = 0.25  # and, in growth, that are told to become another digit
     life_weight: float = 0.25  # of the life channel's error, beside the ink's
     overflow_weight: float = 0.1  # of the penalty on |state| > 2
     kl_weight: float = 0.1  # nats a pixel, against squared errors, rising from 0 until
@@ -64,9 +65,11 @@ class TrainingConfig:
             raise InputError(f"loss_steps are {self.loss_steps}: give increasing numbers from 1 on")
         if len(self.loss_weights) != len(self.loss_steps):
             raise InputError("give as many loss_weights as loss_steps")
-        for name in ("pool_share", "pool_start", "damage_share", "kl_full"):
+        for name in ("pool_share", "pool_start", "damage_share", "switch_share", "kl_full"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}: it is a share, from 0 to 1")
+        if self.damage_share + self.switch_share > 1:
+            raise InputError("damage_share and switch_share are above 1 together")
         if self.kl_full == 0:
             raise InputError("kl_full is 0: choose a share above 0")
         if self.pool_size < self.batch_size:
@@ -241,13 +244,14 @@ def check_same_run(path: Path, saved: dict, wanted: dict, prefix: str = "") -> N
 
 
 class Batch(NamedTuple):
-    """Fresh samples first, then pooled ones."""
+    """First the samples with a new target (fresh ones, then switched ones), then all others."""
 
     states: Tensor  # [B, C, H, W]
     pictures: Tensor  # [B], index of the target
-    fresh: int  # how many are fresh
-    styles: Tensor  # [B - fresh, S], of the pooled ones
-    noise: Tensor  # [fresh, S], for the styles of the fresh ones
+    new: int  # how many have a new target; their styles are inferred
+    fresh: int  # how many of those begin their growth here
+    noise: Tensor  # [new, S], for the styles of the new ones
+    styles: Tensor  # [B - new, S], of the others
     seeds: Tensor  # [B], streams of fire masks
     slots: Tensor  # [B], where the grown states go in the pool; empty before it is in use
 
@@ -268,26 +272,33 @@ def draw_batch(run: Run, digits: Digits, config: TrainingConfig) -> Batch:
     """All random draws of an iteration happen here."""
     generator, channels = run.generator, run.rule.config.channels
     taken = given = torch.zeros(0, dtype=torch.int64)
+    fresh = config.batch_size
     if pooling(run, config):
-        take = round(config.pool_share * config.batch_size)
-        taken, given = run.pool.choose_slots(take, config.batch_size - take, generator)
-    count = len(given) or config.batch_size
-    fresh = torch.randint(len(digits), (count,), generator=generator)
-    noise = torch.randn(count, run.rule.config.style_dim, generator=generator)
-    states, pictures = run.pool.states[taken], run.pool.pictures[taken]
-    hit = round(config.damage_share * len(taken))
+        take = min(round(config.pool_share * fresh), fresh - 1)  # at least one grows from its start
+        taken, given = run.pool.choose_slots(take, fresh - take, generator)
+        fresh = len(given)
+    switched = round(config.switch_share * len(taken)) if config.task == "grow" else 0
+    pictures = torch.randint(len(digits), (fresh + switched,), generator=generator)
+    noise = torch.randn(fresh + switched, run.rule.config.style_dim, generator=generator)
+    pictures = torch.cat([pictures, run.pool.pictures[taken[switched:]]])
+    states = run.pool.states[taken]
+    damaged = slice(switched, switched + round(config.damage_share * len(taken)))
+    hit = len(states[damaged])
     centre = torch.rand(2, hit, generator=generator) * SIZE
     radius = 3 + 4 * torch.rand(hit, generator=generator)
-    states[:hit] = erase(states[:hit], disc(centre[0], centre[1], radius))
-    dead = (states[:, LIFE] <= 0.1).flatten(1).all(1)
-    states[dead] = starts(config.task, digits.images[pictures[dead]], channels).cpu()
+    states[damaged] = erase(states[damaged], disc(centre[0], centre[1], radius))
+    dead = (states[:, LIFE] <= ALIVE_ABOVE).flatten(1).all(1)
+    states[dead] = starts(config.task, digits.images[pictures[fresh:][dead]], channels).cpu()
+    first = starts(config.task, digits.images[pictures[:fresh]], channels)
+    seeds = torch.randint(2**62, (len(pictures),), generator=generator)
     return Batch(
-        torch.cat([starts(config.task, digits.images[fresh], channels), states]),
-        torch.cat([fresh, pictures]),
-        count,
-        run.pool.styles[taken],
+        torch.cat([first, states]),
+        pictures,
+        fresh + switched,
+        fresh,
         noise,
-        torch.randint(2**62, (len(fresh) + len(taken),), generator=generator),
+        run.pool.styles[taken[switched:]],
+        seeds,
         torch.cat([given, taken]),
     )
 
@@ -300,9 +311,9 @@ def training_step(run: Run, digits: Digits, config: TrainingConfig) -> dict[str,
     labels = digits.labels[batch.pictures].to(device)
     styles, kl = torch.cat([batch.noise, batch.styles]).to(device), torch.zeros((), device=device)
     if rule.encoder is not None:
-        code = rule.encoder(images[: batch.fresh], labels[: batch.fresh])
-        drawn = code.sample(styles[: batch.fresh])  # [fresh, S]
-        styles = torch.cat([drawn, styles[batch.fresh :]])  # [B, S]
+        code = rule.encoder(images[: batch.new], labels[: batch.new])
+        drawn = code.sample(styles[: batch.new])  # [new, S]
+        styles = torch.cat([drawn, styles[batch.new :]])  # [B, S]
         risen = min(1.0, run.iteration / (config.kl_full * config.iterations))
         kl = risen * config.kl_weight * code.kl().mean() / images[0].numel()
     genome = rule.genome(labels, styles)
@@ -322,7 +333,7 @@ def training_step(run: Run, digits: Digits, config: TrainingConfig) -> dict[str,
     final = frames[-1].detach()
     if len(batch.slots):
         run.pool.put(batch.slots, final, batch.pictures, labels.cpu(), styles.detach())
-    grown = frames[-1, : max(1, batch.fresh), INK].detach() > 0.5
+    grown = frames[-1, : batch.fresh, INK].detach() > 0.5
     entry["pixel_accuracy"] = (grown == (images[: len(grown), 0] > 0.5)).float().mean().item()
     run.iteration += 1
     return entry
@@ -406,6 +417,7 @@ def train(
     identity = {"training": plain(config), "rule": rule.settings(), "source": source}
     identity |= {"pictures": len(digits), "digits": digits.labels.unique().tolist()}
     rule.record = identity  # whoever watches can see what it is trained for
+    rule.genome.forget_styles()  # the encoder's codes reach the rule as they are
     run = new_run(rule, config)
     if outputs and outputs.run.exists():
         if not resume:
@@ -458,6 +470,7 @@ def train(
         bar.close()
         if log:
             log.close()
+    rule.fit_styles(digits.images, digits.labels)
     if outputs:
         save_rule(outputs.rule, rule, {**identity, "seconds": round(run.seconds, 1), **history[-1]})
     return history
