@@ -1,8 +1,11 @@
 """The command line: what it writes, and that bad input ends in one line and exit code 2."""
 
+import contextlib
+import io
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 
@@ -10,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from nca_lib.__main__ import main
 from nca_lib.checkpoints import RULE, load, read_tensors, save_rule, write_tensors
 from nca_lib.pretraining import initial_rule
 from nca_lib.rule import RuleConfig
@@ -17,16 +21,45 @@ from nca_lib.rule import RuleConfig
 RECORD = {"training": {"task": "grow", "loss_steps": [4, 6]}}
 
 
-def nca(*arguments, code=0, **kwargs):
-    """Run the command in a process of its own; returns its output."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    environment.pop("NCA_DATA", None)
+def in_own_process(arguments, **kwargs):
     done = subprocess.run(
-        [sys.executable, "-m", "nca_lib", *map(str, arguments)],
-        capture_output=True, text=True, env=environment, check=False, **kwargs,
+        [sys.executable, "-m", "nca_lib", *arguments],
+        capture_output=True, text=True, env=os.environ, check=False, **kwargs,
     )  # fmt: skip
-    assert done.returncode == code, done.stderr + done.stdout
-    return done.stdout if code == 0 else done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def in_this_process(arguments):
+    """The same without the seconds of start-up: what most tests do."""
+    out, err = io.StringIO(), io.StringIO()
+    old = sys.argv, {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    sys.argv = ["nca", *arguments]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as end:
+        return end.code or 0, out.getvalue(), err.getvalue()
+    finally:
+        sys.argv = old[0]
+        for number, handler in old[1].items():
+            signal.signal(number, handler)
+    raise AssertionError("a command ends by exiting")
+
+
+def nca(*arguments, code=0, own_process=False, **kwargs):
+    """Run the command; returns its output, or its errors where they are expected."""
+    arguments = [str(a) for a in arguments]
+    if own_process:
+        returned, out, err = in_own_process(arguments, **kwargs)
+    else:
+        returned, out, err = in_this_process(arguments)
+    assert returned == code, err + out
+    return out if code == 0 else err
+
+
+@pytest.fixture(autouse=True)
+def only_the_options(monkeypatch):
+    monkeypatch.delenv("NCA_DATA", raising=False)
 
 
 def fails(message, *arguments, **kwargs):
@@ -90,6 +123,7 @@ def test_bad_options(tmp_path, weights):
     fails("choose test or validation", "evaluate", "--weights", weights, "--split", "train")
     fails("at least 1 picture", "evaluate", "--weights", weights, "--limit", 0)
     fails("no checkpoint at", "finetune", "--out", tmp_path / "empty")
+    fails("label 10 is not a digit", *grow, 10, own_process=True)
     assert not (tmp_path / "x.gif").exists()
 
 
@@ -111,12 +145,10 @@ def test_a_full_disk_loses_nothing(tmp_path, weights):
     before = (tmp_path / "x.gif").read_bytes()
 
     def limit():
-        import signal
-
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
 
-    fails("can't write", *grow, "--seed", 1, preexec_fn=limit)
+    fails("can't write", *grow, "--seed", 1, own_process=True, preexec_fn=limit)
     assert (tmp_path / "x.gif").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["x.gif"]
 

@@ -95,6 +95,8 @@ def test_evaluation_is_complete_repeatable_and_free_of_the_batch_size(data, rule
         assert first[key] == pytest.approx(again[key], abs=1e-6)
     assert first["persistence"].keys() == {"1x", "4x", "10x"}
     assert first["regeneration"].keys() == {"square", "half_plane", "disc"}
+    assert len(set(first["switching"]["worst_pair"])) == 2
+    assert first["switching"]["worst_pair_judge_accuracy"] <= first["switching"]["judge_accuracy"]
     assert first["samples"]["references"]["real_training_digits"]["judge_accuracy"] > 0.9
     assert json.loads(json.dumps(first, allow_nan=False)) == first
     assert "class pca" in table(first)
@@ -108,6 +110,7 @@ def test_a_digit_rule_is_measured_on_its_digit(data, rule):
     del rule.record["digits"]
     assert results["per_digit"].keys() == {"7"}
     assert results["samples"] is None
+    assert "switching" not in results
 
 
 def test_pictures(tmp_path):

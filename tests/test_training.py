@@ -21,8 +21,10 @@ from nca_lib.training import (
     TrainingConfig,
     TrainingDiverged,
     TrainingStopped,
+    draw_batch,
     growth_losses,
     learning_rate,
+    new_run,
     second_half,
     train,
 )
@@ -232,9 +234,36 @@ def test_pool_fills_up_then_mixes():
     assert len(set(taken.tolist() + given.tolist())) == 4
 
 
+def test_pooled_samples_are_damaged_switched_or_just_go_on(digits):
+    config = replace(CONFIG, batch_size=16, pool_size=16, pool_start=0.0, pool_share=0.5)
+    run = new_run(initial_rule(RULE, 0), config)
+    slots = torch.arange(16)
+    styles = torch.rand(16, 3)
+    run.pool.put(slots, torch.ones(16, 6, 28, 28), slots, digits.labels[slots], styles)
+    batch = draw_batch(run, digits, config)
+    assert (batch.fresh, batch.new, len(batch.states)) == (8, 10, 16)
+    assert batch.noise.shape == (10, 3)
+    assert (batch.states[:8].flatten(1).sum(1) == 5).all()  # seeds
+    assert (batch.states[8:10] == 1).all()  # switched: grown as they are, to another picture
+    assert (batch.states[10:12] == 0).flatten(1).any(1).all()  # damaged
+    assert (batch.states[12:] == 1).all()
+    taken = batch.slots[8:]
+    assert torch.equal(batch.pictures[10:], taken[2:])
+    assert torch.equal(batch.styles, styles[taken[2:]])
+    restored = draw_batch(run, digits, replace(config, task="restore"))
+    assert restored.new == restored.fresh
+
+
+def test_something_always_grows_from_its_start(digits):
+    config = replace(CONFIG, pool_share=1.0, pool_start=0.0)
+    history = train(initial_rule(RULE, 0), digits, config, log_every=1, progress=False)
+    assert all(0 <= record["pixel_accuracy"] <= 1 for record in history)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"damage_share": 0.7, "switch_share": 0.7}, "together"),
         ({"iterations": 0}, "iterations"),
         ({"loss_steps": ()}, "loss_steps"),
         ({"loss_steps": (3, 3)}, "increasing"),
