@@ -52,7 +52,7 @@ class Pool:
     ) -> tuple[Tensor, Tensor]:
         """Slots to take `take` samples from, and other slots for `give` fresh samples.
 
-        Until the pool is full nothing is taken, and fresh samples go behind the last one.
+        Until the pool is full nothing is taken: `take + give` fresh samples go behind the last one.
         """
         size = len(self.states)
         if not self.full:

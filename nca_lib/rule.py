@@ -30,7 +30,7 @@ class RuleConfig:
     """Everything that decides the shapes and the behaviour of a rule."""
 
     channels: int = 16  # numbers in a cell's state
-    hidden: int = 128  # width of the hidden layer
+    hidden: int = 256  # width of the hidden layer
     label_dim: int = 16  # length of the label embedding
     style_dim: int = 16  # length of the style code; 0: the rule knows no styles
     perception: Literal["sobel", "patch"] = "sobel"  # see `perception_kernels`

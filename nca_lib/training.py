@@ -45,11 +45,12 @@ class TrainingConfig:
     pool_size: int = 256
     pool_share: float = 0.5  # of a batch that is taken from the pool,
     pool_start: float = 0.4  # from this share of the iterations on: first grow, then persist
+    pool_renewal: float = 0.25  # of the fresh samples that enter it: those there grow on for long
     damage_share: float = 0.25  # of the pooled samples that lose a disc,
     switch_share: float = 0.25  # and, in growth, that are told to become another digit
     life_weight: float = 0.25  # of the life channel's error, beside the ink's
     overflow_weight: float = 0.1  # of the penalty on |state| > 2
-    kl_weight: float = 0.1  # nats a pixel, against squared errors, rising from 0 until
+    kl_weight: float = 0.05  # nats a pixel, against squared errors, rising from 0 until
     kl_full: float = 0.5  # this share of the iterations: first find the digits, then tidy styles
     clip_norm: float = 1.0
     seed: int = 0
@@ -65,13 +66,13 @@ class TrainingConfig:
             raise InputError(f"loss_steps are {self.loss_steps}: give increasing numbers from 1 on")
         if len(self.loss_weights) != len(self.loss_steps):
             raise InputError("give as many loss_weights as loss_steps")
-        for name in ("pool_share", "pool_start", "damage_share", "switch_share", "kl_full"):
+        for name in ("pool_share", "pool_start", "pool_renewal", "damage_share", "switch_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}: it is a share, from 0 to 1")
         if self.damage_share + self.switch_share > 1:
             raise InputError("damage_share and switch_share are above 1 together")
-        if self.kl_full == 0:
-            raise InputError("kl_full is 0: choose a share above 0")
+        if not 0 < self.kl_full <= 1:
+            raise InputError(f"kl_full is {self.kl_full}: it is a share, above 0")
         if self.pool_size < self.batch_size:
             raise InputError(f"pool_size {self.pool_size} is below batch_size {self.batch_size}")
 
@@ -253,7 +254,8 @@ class Batch(NamedTuple):
     noise: Tensor  # [new, S], for the styles of the new ones
     styles: Tensor  # [B - new, S], of the others
     seeds: Tensor  # [B], streams of fire masks
-    slots: Tensor  # [B], where the grown states go in the pool; empty before it is in use
+    given: Tensor  # slots of the pool that the first fresh samples go to
+    taken: Tensor  # [B - fresh], slots that the others came from and go back to
 
 
 def starts(task: str, images: Tensor, channels: int) -> Tensor:
@@ -275,8 +277,10 @@ def draw_batch(run: Run, digits: Digits, config: TrainingConfig) -> Batch:
     fresh = config.batch_size
     if pooling(run, config):
         take = min(round(config.pool_share * fresh), fresh - 1)  # at least one grows from its start
-        taken, given = run.pool.choose_slots(take, fresh - take, generator)
-        fresh = len(given)
+        fresh -= take
+        renewed = max(1, round(config.pool_renewal * fresh))
+        taken, given = run.pool.choose_slots(take, renewed, generator)
+        fresh = config.batch_size - len(taken)
     switched = round(config.switch_share * len(taken)) if config.task == "grow" else 0
     pictures = torch.randint(len(digits), (fresh + switched,), generator=generator)
     noise = torch.randn(fresh + switched, run.rule.config.style_dim, generator=generator)
@@ -299,7 +303,8 @@ def draw_batch(run: Run, digits: Digits, config: TrainingConfig) -> Batch:
         noise,
         run.pool.styles[taken[switched:]],
         seeds,
-        torch.cat([given, taken]),
+        given,
+        taken,
     )
 
 
@@ -330,9 +335,11 @@ def training_step(run: Run, digits: Digits, config: TrainingConfig) -> dict[str,
     if not math.isfinite(entry["loss"]) or not math.isfinite(entry["gradient"]):
         raise FloatingPointError
     run.optimisers.step(entry["learning_rate"])
-    final = frames[-1].detach()
-    if len(batch.slots):
-        run.pool.put(batch.slots, final, batch.pictures, labels.cpu(), styles.detach())
+    kept = torch.cat([torch.arange(len(batch.given)), torch.arange(batch.fresh, len(images))])
+    slots, final = torch.cat([batch.given, batch.taken]), frames[-1].detach().cpu()
+    run.pool.put(
+        slots, final[kept], batch.pictures[kept], labels.cpu()[kept], styles.detach().cpu()[kept]
+    )
     grown = frames[-1, : batch.fresh, INK].detach() > 0.5
     entry["pixel_accuracy"] = (grown == (images[: len(grown), 0] > 0.5)).float().mean().item()
     run.iteration += 1

@@ -247,7 +247,9 @@ def test_pooled_samples_are_damaged_switched_or_just_go_on(digits):
     assert (batch.states[8:10] == 1).all()  # switched: grown as they are, to another picture
     assert (batch.states[10:12] == 0).flatten(1).any(1).all()  # damaged
     assert (batch.states[12:] == 1).all()
-    taken = batch.slots[8:]
+    assert len(batch.given) == 2  # fresh samples that enter the pool
+    taken = batch.taken
+    assert not set(taken.tolist()) & set(batch.given.tolist())
     assert torch.equal(batch.pictures[10:], taken[2:])
     assert torch.equal(batch.styles, styles[taken[2:]])
     restored = draw_batch(run, digits, replace(config, task="restore"))
