@@ -80,6 +80,7 @@ def film_strip(frames: Tensor, steps: list[int], title: str, caption: str = "") 
 
 def smooth(values: list[float], width: int = 5) -> np.ndarray:
     """Mean over a sliding window that shrinks at the ends."""
+    width = min(width, len(values))
     padded = np.convolve(values, np.ones(width), "same")
     return padded / np.convolve(np.ones(len(values)), np.ones(width), "same")
 

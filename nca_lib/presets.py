@@ -22,8 +22,8 @@ PRESETS = {
     # The embedded sample, two CPU cores, under ten minutes from start to table.
     "quick": Preset(
         rule=RuleConfig(),
-        pretrain=TrainingConfig(iterations=100),
-        finetune=TrainingConfig(iterations=1500),
+        pretrain=TrainingConfig(iterations=60),
+        finetune=TrainingConfig(iterations=1000),
         restore=TrainingConfig(task="restore", iterations=200, damage_share=0.0),
     ),
     # Full MNIST, hours on a CPU.

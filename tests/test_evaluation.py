@@ -10,7 +10,7 @@ from nca_lib.data import Digits, load_digits
 from nca_lib.errors import InputError
 from nca_lib.evaluation import compare_sets, evaluate, ink_iou, measure, pixel_accuracy, table
 from nca_lib.judge import accuracy, load_judge
-from nca_lib.plots import progress_picture, save_gif
+from nca_lib.plots import learning_curves, progress_picture, save_gif, smooth
 from nca_lib.pretraining import initial_rule
 from nca_lib.rule import RuleConfig
 from nca_lib.seeds import blur
@@ -111,6 +111,13 @@ def test_a_digit_rule_is_measured_on_its_digit(data, rule):
     assert results["per_digit"].keys() == {"7"}
     assert results["samples"] is None
     assert "switching" not in results
+
+
+@pytest.mark.parametrize("records", [1, 4, 5, 30])
+def test_learning_curves_of_short_trainings(records):
+    assert smooth([2.0] * records) == pytest.approx([2.0] * records)
+    log = [{"iteration": k, "ink": 0.1} for k in range(records)]
+    assert learning_curves({"digit-0": log, "unified": log}).axes
 
 
 def test_pictures(tmp_path):
