@@ -412,13 +412,22 @@ def backward(s, grad_frames, flat, cells, values, marks, w1, w1_t, bias, w2, rec
     read_rows(g, grad_state[s])
 
 
+@lru_cache(maxsize=1)
+def crew(threads: int) -> ThreadPoolExecutor:
+    """The threads are kept from call to call: new ones would have to warm up their heaps."""
+    return ThreadPoolExecutor(threads)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=crew.cache_clear)  # threads do not survive a fork
+
+
 def each_sample(work, batch: int, steps: int) -> list:
     """Call `work(sample)` for each sample, on as many threads as torch would use."""
     threads = min(torch.get_num_threads(), batch)
     if threads == 1 or batch * steps < THREADING_PAYS:
         return [work(s) for s in range(batch)]
-    with ThreadPoolExecutor(threads) as pool:  # the kernels leave Python's lock to the others
-        return list(pool.map(work, range(batch)))
+    return list(crew(threads).map(work, range(batch)))  # kernels leave Python's lock to others
 
 
 def as_array(tensor: Tensor) -> np.ndarray:

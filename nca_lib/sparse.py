@@ -21,6 +21,7 @@ from torch import Tensor
 from nca_lib.fire import fires, stream_keys
 
 LIFE = 1  # channel of the cell state: tissue that may carry ink
+AHEAD = 16  # steps whose fire masks are drawn together: many small calls become few
 ALIVE_ABOVE = 0.1  # Growing NCA (Mordvintsev et al., 2020), "Living cells"
 
 
@@ -97,45 +98,60 @@ def perceive_transposed(grad: Tensor, channels: int, sobel: bool) -> Tensor:
     )
 
 
+def fire_rows(seeds: Tensor, steps: range, number: Tensor, fire_rate: float) -> Tensor:
+    """Fire masks of a few steps at once, bool [len(steps), B * (H + 2) * (W + 2)]."""
+    if fire_rate == 1:
+        return torch.ones(len(steps), 1, dtype=torch.bool, device=seeds.device)
+    keys = torch.stack([stream_keys(seeds, step) for step in steps])  # [steps, B]
+    return fires(keys[:, :, None], number, fire_rate).flatten(1)
+
+
+class Step(NamedTuple):
+    """What the way back needs of a step."""
+
+    acting: Tensor  # [n], rows of the cells that acted
+    sample: Tensor  # [n], which sample each belongs to
+    seen: Tensor  # [n, P]
+    lives: Tensor  # bool [cells of all samples], False where a cell was emptied
+
+
+def run(state, w1, bias, w2, seeds, steps, record, first_step, fire_rate, sobel, keep):
+    """The frames `[R, B, C, H, W]`, and the tape: a `Step` a step (none if not `keep`)."""
+    batch, _, height, width = state.shape
+    table = grid(height, width, state.device)
+    rows = to_rows(state)  # [cells of all samples, C]; a copy, changed in place from here on
+    if rows.data_ptr() == state.data_ptr():
+        rows = rows.clone()
+    frames, tape = [], []
+    before = alive_rows(rows, batch, height, width)
+    for t in range(steps):
+        if t % AHEAD == 0:
+            ahead = range(first_step + t, first_step + min(t + AHEAD, steps))
+            fire = fire_rows(seeds, ahead, table.number, fire_rate)  # [AHEAD, cells of all]
+        acting = (before & fire[t % AHEAD]).nonzero().flatten()  # [n]
+        sample = acting // table.cells
+        seen = perceive(rows, acting, table.neighbours, sobel)  # [n, P]
+        hidden = F.linear(seen, w1).add_(bias.index_select(0, sample)).relu_()  # [n, D]
+        rows.index_add_(0, acting, F.linear(hidden, w2))
+        lives = before & alive_rows(rows, batch, height, width)
+        rows.mul_(lives[:, None])
+        before = alive_rows(rows, batch, height, width)
+        if keep:
+            tape.append(Step(acting, sample, seen, lives))
+        if t + 1 in record:
+            frames.append(rows.clone())
+    return from_rows(torch.stack(frames), batch, height, width).contiguous(), tape
+
+
 class SparseRollout(torch.autograd.Function):
     @staticmethod
     def forward(ctx, state, w1, bias, w2, seeds, steps, record, first_step, fire_rate, sobel):
-        batch, _, height, width = state.shape
-        table = grid(height, width, state.device)
-        rows = to_rows(state)  # [cells of all samples, C]; a copy, changed in place from here on
-        if rows.data_ptr() == state.data_ptr():
-            rows = rows.clone()
-        number = table.number.repeat(batch)
-        keep = any(ctx.needs_input_grad)
-        frames, tape = [], []
-        before = alive_rows(rows, batch, height, width)
-        for t in range(first_step, first_step + steps):
-            acting = before.nonzero().flatten()
-            sample = acting // table.cells
-            if fire_rate < 1:
-                keys = stream_keys(seeds, t)
-                fired = fires(keys[sample], number[acting], fire_rate)
-                acting, sample = acting[fired], sample[fired]
-            seen = perceive(rows, acting, table.neighbours, sobel)  # [n, P]
-            hidden = F.linear(seen, w1).add_(bias.index_select(0, sample)).relu_()  # [n, D]
-            rows.index_add_(0, acting, F.linear(hidden, w2))
-            lives = before & alive_rows(rows, batch, height, width)
-            rows.mul_(lives[:, None])
-            before = alive_rows(rows, batch, height, width)
-            if keep:
-                tape.append((acting, sample, seen, lives))
-            if t + 1 - first_step in record:
-                frames.append(rows.clone())
-        ctx.tape, ctx.record, ctx.steps, ctx.sobel, ctx.shape = (
-            tape,
-            record,
-            steps,
-            sobel,
-            state.shape,
+        frames, ctx.tape = run(
+            state, w1, bias, w2, seeds, steps, record, first_step, fire_rate, sobel, keep=True
         )
-        ctx.neighbours = table.neighbours
+        ctx.record, ctx.steps, ctx.sobel, ctx.shape = record, steps, sobel, state.shape
         ctx.save_for_backward(w1, bias, w2)
-        return from_rows(torch.stack(frames), batch, height, width).contiguous()
+        return frames
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -143,6 +159,7 @@ class SparseRollout(torch.autograd.Function):
         w1, bias, w2 = ctx.saved_tensors
         batch, channels, height, width = ctx.shape
         grad_w1, grad_bias, grad_w2 = map(torch.zeros_like, (w1, bias, w2))
+        neighbours = grid(height, width, grad_frames.device).neighbours
         grad = torch.zeros_like(to_rows(grad_frames[0]))  # [cells of all samples, C]
         frame = len(grad_frames)
         for t in reversed(range(ctx.steps)):
@@ -158,7 +175,7 @@ class SparseRollout(torch.autograd.Function):
             grad_w1.addmm_(grad_hidden.t(), seen)
             grad_bias.index_add_(0, sample, grad_hidden)
             back = perceive_transposed(grad_hidden @ w1, channels, ctx.sobel)  # [9n, C]
-            grad.index_add_(0, (acting + ctx.neighbours).flatten(), back)
+            grad.index_add_(0, (acting + neighbours).flatten(), back)
         grad_state = from_rows(grad, batch, height, width)
         return grad_state, grad_w1, grad_bias, grad_w2, *[None] * 6
 
@@ -185,6 +202,7 @@ def sparse_rollout(
     Returns:
         `[len(record), B, C, H, W]`, differentiable in the state and the weights.
     """
-    return SparseRollout.apply(
-        state, *weights, seeds, steps, tuple(record), first_step, fire_rate, sobel
-    )
+    args = state, *weights, seeds, steps, tuple(record), first_step, fire_rate, sobel
+    if torch.is_grad_enabled() and any(a.requires_grad for a in args[:4]):
+        return SparseRollout.apply(*args)
+    return run(*args, keep=False)[0]

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -113,6 +114,31 @@ def test_the_result_does_not_depend_on_threads_or_company(threads):
     one = Weights(weights.perceive, weights.bias[4:5], weights.update)
     alone = compiled_rollout(state[4:5], one, seeds[4:5], 20, (20,))
     assert torch.equal(alone, results[0][0][1:, 4:5])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_threads_start_anew_in_a_forked_process(threads):
+    threads(2)
+    _, state, _, seeds = example(8, 9, dtype=torch.float32)
+    weights = Weights(torch.rand(4, 18), torch.rand(8, 4), torch.rand(6, 4) / 100)
+
+    def rollout():
+        return compiled_rollout(state, weights, seeds, 20, (20,))
+
+    expected = rollout()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if torch.equal(rollout(), expected) else 1)
+    for _ in range(300):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        raise AssertionError("the forked process hangs")
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 def test_inputs_in_any_memory_layout_stay_as_they_are():

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nca_lib import rule as rule_module
+from nca_lib import sparse
 from nca_lib.errors import InputError
 from nca_lib.fire import fire_mask
 from nca_lib.rule import NCA, RuleConfig, alive, perception_kernels
@@ -104,6 +105,24 @@ def test_rollout_does_not_touch_its_input_and_can_be_continued():
     assert torch.equal(state, kept)
     half = rule.rollout(whole[0], genome, 4, seeds, first_step=2)
     assert torch.equal(half[-1], whole[-1])
+
+
+def test_without_gradients_no_tape_is_kept(monkeypatch):
+    rule = random_rule(dtype=torch.float32)
+    state, seeds = random_state(2, 6, 8, 8, 0.5, torch.float32), torch.arange(2)
+    genome = torch.randn(2, 5)
+    kept = []
+
+    def spy(*args, keep):
+        kept.append(keep)
+        return sparse.run_for_test(*args, keep=keep)
+
+    monkeypatch.setattr(sparse, "run_for_test", sparse.run, raising=False)
+    monkeypatch.setattr(sparse, "run", spy)
+    with torch.no_grad():
+        expected = rule.rollout(state, genome, 20, seeds)
+    assert torch.equal(rule.rollout(state, genome, 20, seeds), expected)
+    assert kept == [False, True]
 
 
 def test_a_sample_draws_the_same_alone_and_in_a_batch():
