@@ -5,7 +5,7 @@ STAMP = .venv/.installed
 # A python that runs (not a pyenv shim without its version), is one of ours, and can make a venv.
 WORKS = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
-.PHONY: help run test lint format lock clean
+.PHONY: help run test bench lint format lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \
@@ -29,6 +29,15 @@ run: $(STAMP) ## train, evaluate and draw, on the embedded sample: under ten min
 test: lint ## lint, and all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests
 
+bench: $(STAMP) .venv-peers/.tried ## speed and memory beside the dense step and peers: minutes
+	$(BIN)/python benchmarks/bench.py
+
+.venv-peers/.tried: benchmarks/peers.txt $(STAMP)
+	@rm -rf .venv-peers; $(BIN)/python -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet -r $< || \
+		{ rm -rf .venv-peers/bin; echo "the peers cannot be installed: measured without them"; }
+	@touch $@
+
 lint: $(STAMP) ## ruff: lint and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,5 +51,5 @@ lock: ## choose exact versions anew from requirements.txt (needs uv)
 		--no-emit-index-url requirements.txt -o requirements.lock
 
 clean: ## remove the virtual environment and caches; runs stay
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-peers .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find nca_lib tests tools -name __pycache__ -prune -exec rm -rf {} +

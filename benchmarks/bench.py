@@ -14,6 +14,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import date
 from pathlib import Path
@@ -62,7 +63,7 @@ class Worker:
 
 def peers() -> tuple[dict[str, Worker], dict[str, str]]:
     """The peers that can run here, and what became of the others."""
-    absent = {"NCALab": "its package is not measured: see benchmarks/README.md"}
+    absent = {"NCALab": "its package was not to be had from the package index used"}
     python = HERE.parent / ".venv-peers" / "bin" / "python"
     if not python.exists():
         return {}, absent | {"CAX": "no .venv-peers: its packages could not be installed"}
@@ -174,6 +175,25 @@ def growth_of_cost() -> dict:
     return results
 
 
+def processes() -> dict:
+    """Iterations a second of `finetune`, one thread a process, by processes and batch."""
+    rates = {}
+    for count, batch in ((1, 16), (2, 16), (2, 32)):
+        with tempfile.TemporaryDirectory() as out:
+            launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+            arguments = f"-m nca_lib finetune --merge scratch --iterations 75 --batch-size {batch}"
+            subprocess.run(
+                [sys.executable, *(launch if count > 1 else []), *arguments.split(), "--out", out,
+                 "--data-root", "embedded"],
+                env=os.environ | WARM_HEAP | {"OMP_NUM_THREADS": "1"}, check=True,
+                capture_output=True,
+            )  # fmt: skip
+            lines = (Path(out) / "unified.jsonl").read_text().splitlines()
+        records = {r["iteration"]: r["seconds"] for r in map(json.loads, lines)}
+        rates[f"{count} x, batch {batch}"] = 50 / (records[75] - records[25])
+    return rates
+
+
 def machine() -> dict:
     import torch
 
@@ -229,6 +249,13 @@ def report(results: dict) -> str:
         "Memory of a training iteration, batch 32: "
         + ", ".join(f"{k} {v:.0f} MiB" for k, v in results["memory"].items())
         + ".",
+        "Iterations a second of the real training loop, by processes and batch: "
+        + ", ".join(f"{k} {v:.2f}" for k, v in results["processes"].items())
+        + ".",
+        f"Of an iteration (batch 16), {results['loop']['overhead']:.1%} is neither growing nor "
+        "learning: "
+        + ", ".join(f"{k} {v:.1%}" for k, v in results["loop"]["shares"].items())
+        + ".",
         *(f"{name} was not measured: {why}." for name, why in one["absent"].items()),
     ]
     return "\n".join(lines)
@@ -244,6 +271,7 @@ def main() -> None:
     results["one_thread"] = one_thread(arguments.rounds)
     results["two_threads"] = two_threads(arguments.rounds)
     results["memory"] = memory()
+    results["processes"] = processes()
     results["growth_of_cost"] = growth_of_cost()
     results["loop"] = json.loads(
         subprocess.run(

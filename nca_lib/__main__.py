@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -21,6 +22,7 @@ from nca_lib.data import Dataset, load_digits
 from nca_lib.errors import InputError
 from nca_lib.presets import PRESETS
 from nca_lib.pretraining import initial_rule, load_digit_rules, merge, pretrain
+from nca_lib.ranks import Ranks
 from nca_lib.rule import INK, NCA, RuleConfig
 from nca_lib.training import (
     Outputs,
@@ -182,8 +184,8 @@ def painter(data: Dataset, path: Path, steps: int):
     return paint
 
 
-def train_one(rule, digits, data, config, folder, name, resume, stop):
-    """One training in this process, with its picture; returns the rule's file."""
+def train_one(rule, digits, data, config, folder, name, resume, stop, ranks=None):
+    """One training, with its picture; returns the rule's file."""
     outputs = Outputs(folder, name)
     train(
         rule,
@@ -194,6 +196,7 @@ def train_one(rule, digits, data, config, folder, name, resume, stop):
         resume=resume,
         stop=stop.is_set,
         watch=painter(data, outputs.picture, config.steps),
+        ranks=ranks,
     )
     print(f"{name}: {config.iterations} iterations -> {outputs.rule}")
     return outputs.rule
@@ -224,19 +227,26 @@ def pretrain_command(
     plan, folder = PRESETS[preset], out or Path("runs") / preset
     config = settings_from(plan.pretrain, seed, iterations, batch_size, steps, learning_rate)
     rule = rule_from(plan.rule, style_dim, hidden)
-    target, data = pick_device(device), open_data(data_root, preset)
-    files = pretrain(
-        rule,
-        data.train,
-        config,
-        folder,
-        source=data.source,
-        resume=resume,
-        workers=workers,
-        device=target.type,
-        stop=stop_on_signals(),
+    ranks, target = Ranks.join(pick_device(device))
+    data, mine = open_data(data_root, preset), tuple(range(ranks.number, 10, ranks.count))
+    if mine:  # under torchrun each rank has some of the digits
+        pretrain(
+            rule,
+            data.train,
+            config,
+            folder,
+            source=data.source,
+            resume=resume,
+            workers=workers or max(1, (os.cpu_count() or 1) // ranks.count),
+            device=str(target),
+            only=mine,
+            stop=stop_on_signals(),
+            progress=ranks.first,
+        )
+    ranks.leave()
+    print(
+        f"ten digits, {config.iterations} iterations each -> {folder / 'digit-0.safetensors'} ..."
     )
-    print(f"ten digits, {config.iterations} iterations each -> {files[0]} ...")
 
 
 @app.command()
@@ -270,15 +280,17 @@ def finetune(
     """Merge the ten rules into one and train it on all digits: the unified rule."""
     plan, folder = PRESETS[preset], out or Path("runs") / preset
     config = settings_from(plan.finetune, seed, iterations, batch_size, steps, learning_rate)
-    target = pick_device(device)
+    ranks, target = Ranks.join(pick_device(device))
     if merging == MergeName.scratch:
         rule = initial_rule(rule_from(plan.rule, style_dim, hidden), seed)
     else:
         rule = merge(load_digit_rules(digit_rules or folder), merging.value, seed)
     data = open_data(data_root, preset)
     train_one(
-        rule.to(target), data.train, data, config, folder, "unified", resume, stop_on_signals()
-    )
+        rule.to(target), data.train, data, config, folder, "unified", resume, stop_on_signals(),
+        ranks,
+    )  # fmt: skip
+    ranks.leave()
 
 
 @app.command()
@@ -298,9 +310,11 @@ def restore(
     """Train a rule that restores a blurred digit: not growth, the start shows the target."""
     plan, folder = PRESETS[preset], out or Path("runs") / preset
     config = settings_from(plan.restore, seed, iterations, batch_size, steps, learning_rate)
-    target, data = pick_device(device), open_data(data_root, preset)
+    ranks, target = Ranks.join(pick_device(device))
+    data = open_data(data_root, preset)
     rule = initial_rule(rule_from(plan.rule, 0, hidden), seed).to(target)
-    train_one(rule, data.train, data, config, folder, "restore", resume, stop_on_signals())
+    train_one(rule, data.train, data, config, folder, "restore", resume, stop_on_signals(), ranks)
+    ranks.leave()
 
 
 @app.command("evaluate")
@@ -391,6 +405,8 @@ def run(
     resume: Resume = False,
 ) -> None:
     """All of it, in order: pretrain, finetune, restore, evaluate, and pictures of the result."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise InputError("run is for one process: give torchrun pretrain, finetune or restore")
     started = time.perf_counter()
     plan, folder = PRESETS[preset], out or Path("runs") / preset
     target, data, stop = pick_device(device), open_data(data_root, preset), stop_on_signals()
@@ -443,6 +459,24 @@ def run(
         print(f"  {file}")
 
 
+@app.command()
+def info() -> None:
+    """What this installation uses: versions, which rollout and why, threads, GPU, data."""
+    import platform
+
+    from nca_lib import compiled
+
+    ready, why = compiled.available()
+    print(
+        f"nca_lib   {__version__}, Python {platform.python_version()}, PyTorch {torch.__version__}"
+    )
+    print(f"rollout   {'compiled' if ready else 'sparse, plain PyTorch'}: {why}")
+    print(f"threads   {torch.get_num_threads()} of {os.cpu_count()} cores")
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    print(f"GPU       {gpu}" + (" (uses the sparse rollout)" if gpu != "none" else ""))
+    print(f"NCA_DATA  {os.environ.get('NCA_DATA', 'not set')}")
+
+
 def read_logs(folder: Path) -> dict[str, list[dict]]:
     return {
         path.stem: [json.loads(line) for line in path.read_text().splitlines()]
@@ -467,6 +501,8 @@ def options(
 
 def main() -> None:
     """Bad input ends in one line and exit code 2, never in a traceback."""
+    if int(os.environ.get("RANK", 0)):  # of the processes that torchrun starts one speaks
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         app()
     except InputError as error:

@@ -24,6 +24,7 @@ from nca_lib.checkpoints import RUN, load_tensors_into, read_tensors, save_rule,
 from nca_lib.data import Digits
 from nca_lib.errors import InputError
 from nca_lib.pool import Pool
+from nca_lib.ranks import Ranks
 from nca_lib.rule import INK, NCA
 from nca_lib.seeds import SIZE, blurred_state, disc, erase, seed_state
 from nca_lib.sparse import ALIVE_ABOVE, LIFE
@@ -186,6 +187,8 @@ class Optimisers:
 
 # --- the state of a run, and its checkpoint -------------------------------------------------
 
+POOLED = ("states", "pictures", "labels", "styles")  # what is saved of the pool
+
 
 @dataclass
 class Run:
@@ -199,10 +202,14 @@ class Run:
     seconds: float = 0.0
 
     def save(self, path: Path, identity: dict) -> None:
+        """Write the checkpoint; all ranks take part, the first one writes."""
+        ranks = self.pool.ranks
+        pool = {name: ranks.collect(getattr(self.pool, name), self.pool.size) for name in POOLED}
+        if not ranks.first:
+            return
         tensors = {f"rule.{k}": v for k, v in self.rule.state_dict().items()}
         tensors |= {f"optimiser.{k}": v for k, v in self.optimisers.tensors().items()}
-        for name in ("states", "pictures", "labels", "styles"):
-            tensors[f"pool.{name}"] = getattr(self.pool, name)
+        tensors |= {f"pool.{name}": tensor for name, tensor in pool.items()}
         tensors["generator"] = self.generator.get_state()
         progress = {
             "iteration": self.iteration,
@@ -221,7 +228,7 @@ class Run:
         load_tensors_into(self.rule, parts["rule"], path)
         self.optimisers.load(parts["optimiser"])
         for name, tensor in parts["pool"].items():
-            setattr(self.pool, name, tensor)
+            setattr(self.pool, name, self.pool.ranks.part(tensor))
         self.generator.set_state(parts["generator"][""])
         progress = metadata["progress"]
         self.iteration, self.seconds = progress["iteration"], progress["seconds"]
@@ -245,17 +252,17 @@ def check_same_run(path: Path, saved: dict, wanted: dict, prefix: str = "") -> N
 
 
 class Batch(NamedTuple):
-    """First the samples with a new target (fresh ones, then switched ones), then all others."""
+    """This rank's samples: those with a new target (fresh, then switched), then all others."""
 
-    states: Tensor  # [B, C, H, W]
-    pictures: Tensor  # [B], index of the target
+    states: Tensor  # [b, C, H, W]
+    pictures: Tensor  # [b], index of the target
     new: int  # how many have a new target; their styles are inferred
     fresh: int  # how many of those begin their growth here
     noise: Tensor  # [new, S], for the styles of the new ones
-    styles: Tensor  # [B - new, S], of the others
-    seeds: Tensor  # [B], streams of fire masks
-    given: Tensor  # slots of the pool that the first fresh samples go to
-    taken: Tensor  # [B - fresh], slots that the others came from and go back to
+    styles: Tensor  # [b - new, S], of the others
+    seeds: Tensor  # [b], streams of fire masks
+    slots: Tensor  # [b], where the grown states go in the pool; -1: nowhere
+    counts: tuple[int, int, int]  # how many samples, new and fresh ones all ranks have together
 
 
 def starts(task: str, images: Tensor, channels: int) -> Tensor:
@@ -271,83 +278,115 @@ def pooling(run: Run, config: TrainingConfig) -> bool:
 
 
 def draw_batch(run: Run, digits: Digits, config: TrainingConfig) -> Batch:
-    """All random draws of an iteration happen here."""
-    generator, channels = run.generator, run.rule.config.channels
+    """All random draws of an iteration happen here, for all ranks alike; then come the shares."""
+    generator, pool = run.generator, run.pool
     taken = given = torch.zeros(0, dtype=torch.int64)
     fresh = config.batch_size
     if pooling(run, config):
         take = min(round(config.pool_share * fresh), fresh - 1)  # at least one grows from its start
-        fresh -= take
-        renewed = max(1, round(config.pool_renewal * fresh))
-        taken, given = run.pool.choose_slots(take, renewed, generator)
-        fresh = config.batch_size - len(taken)
+        renewed = max(1, round(config.pool_renewal * (fresh - take)))
+        taken, given = pool.choose_slots(take, renewed, generator)
+        fresh -= len(taken)
     switched = round(config.switch_share * len(taken)) if config.task == "grow" else 0
-    pictures = torch.randint(len(digits), (fresh + switched,), generator=generator)
-    noise = torch.randn(fresh + switched, run.rule.config.style_dim, generator=generator)
-    pictures = torch.cat([pictures, run.pool.pictures[taken[switched:]]])
-    states = run.pool.states[taken]
-    damaged = slice(switched, switched + round(config.damage_share * len(taken)))
-    hit = len(states[damaged])
+    new, hit = fresh + switched, round(config.damage_share * len(taken))
+    drawn = torch.randint(len(digits), (new,), generator=generator)
+    noise = torch.randn(new, run.rule.config.style_dim, generator=generator)
     centre = torch.rand(2, hit, generator=generator) * SIZE
-    radius = 3 + 4 * torch.rand(hit, generator=generator)
-    states[damaged] = erase(states[damaged], disc(centre[0], centre[1], radius))
+    regions = disc(centre[0], centre[1], 3 + 4 * torch.rand(hit, generator=generator))
+    seeds = torch.randint(2**62, (config.batch_size,), generator=generator)
+
+    slots = torch.cat([given, taken.new_full((fresh - len(given),), -1), taken])  # [B]
+    mine = pool.ranks.share(slots)  # [b]
+    ours, pooled = mine[mine < new], mine[mine >= fresh]
+    states, pictures, styles = pool.take(slots[pooled])
+    going_on = pooled >= new
+    damaged = going_on & (pooled < new + hit)
+    states[damaged] = erase(states[damaged], regions[pooled[damaged] - new])
+    pictures = torch.cat([drawn[ours], pictures[going_on]])  # [b]
+    first = starts(config.task, digits.images[pictures], run.rule.config.channels).cpu()
     dead = (states[:, LIFE] <= ALIVE_ABOVE).flatten(1).all(1)
-    states[dead] = starts(config.task, digits.images[pictures[fresh:][dead]], channels).cpu()
-    first = starts(config.task, digits.images[pictures[:fresh]], channels)
-    seeds = torch.randint(2**62, (len(pictures),), generator=generator)
+    begin = len(mine) - len(pooled)
+    states[dead] = first[begin:][dead]
     return Batch(
-        torch.cat([first, states]),
+        torch.cat([first[:begin], states]),
         pictures,
-        fresh + switched,
-        fresh,
-        noise,
-        run.pool.styles[taken[switched:]],
-        seeds,
-        given,
-        taken,
+        len(ours),
+        begin,
+        noise[ours],
+        styles[going_on],
+        seeds[mine],
+        slots[mine],
+        (config.batch_size, new, fresh),
     )
 
 
-def training_step(run: Run, digits: Digits, config: TrainingConfig) -> dict[str, float]:
-    """Grow a batch, learn from it, put it into the pool. Returns what is worth logging."""
-    rule, batch = run.rule, draw_batch(run, digits, config)
+def grow_batch(run: Run, batch: Batch, digits: Digits, config: TrainingConfig) -> Tensor:
+    """Grow this rank's share, leave its gradients in the rule, put it into the pool.
+
+    Returns:
+        The losses and the pixel accuracy `[5]`, this rank's part of the sums.
+    """
+    rule, (size, new, fresh) = run.rule, batch.counts
     device = rule.kernels.device
     images = digits.images[batch.pictures].to(device)
     labels = digits.labels[batch.pictures].to(device)
     styles, kl = torch.cat([batch.noise, batch.styles]).to(device), torch.zeros((), device=device)
-    if rule.encoder is not None:
+    if rule.encoder is not None and batch.new:
         code = rule.encoder(images[: batch.new], labels[: batch.new])
         drawn = code.sample(styles[: batch.new])  # [new, S]
-        styles = torch.cat([drawn, styles[batch.new :]])  # [B, S]
+        styles = torch.cat([drawn, styles[batch.new :]])  # [b, S]
         risen = min(1.0, run.iteration / (config.kl_full * config.iterations))
-        kl = risen * config.kl_weight * code.kl().mean() / images[0].numel()
-    genome = rule.genome(labels, styles)
+        kl = risen * config.kl_weight * code.kl().sum() / new / images[0].numel()
     frames = rule.rollout(
-        batch.states.to(device), genome, config.steps, batch.seeds.to(device), config.loss_steps
+        batch.states.to(device),
+        rule.genome(labels, styles),
+        config.steps,
+        batch.seeds.to(device),
+        config.loss_steps,
     )
-    losses = growth_losses(frames, images, config)._replace(kl=kl)
-    total = sum(losses)
+    share = len(images) / size
+    losses = Losses(*(share * loss for loss in growth_losses(frames, images, config)))
+    losses = losses._replace(kl=kl)
+    sum(losses).backward()
+    final, kept = frames[-1].detach(), batch.slots >= 0
+    run.pool.put(
+        batch.slots[kept],
+        final.cpu()[kept],
+        batch.pictures[kept],
+        labels.cpu()[kept],
+        styles.detach().cpu()[kept],
+    )
+    right = (final[: batch.fresh, INK] > 0.5) == (images[: batch.fresh, 0] > 0.5)
+    accuracy = right.float().sum() / (fresh * images[0].numel())
+    return torch.stack([*losses, accuracy]).detach()
+
+
+def training_step(run: Run, digits: Digits, config: TrainingConfig) -> dict[str, float]:
+    """Grow a batch and learn from it, together with the other ranks. Returns what to log."""
+    rule = run.rule
     rule.zero_grad()
-    total.backward()
+    batch = draw_batch(run, digits, config)
+    numbers = torch.zeros(len(Losses._fields) + 1, device=rule.kernels.device)
+    if len(batch.states):
+        numbers = grow_batch(run, batch, digits, config)
+    for parameter in rule.parameters():
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    numbers = run.pool.ranks.add_up([p.grad for p in rule.parameters()], numbers)
     norm = torch.nn.utils.clip_grad_norm_(rule.parameters(), config.clip_norm)
-    entry = {"loss": total.item(), **{k: v.item() for k, v in losses._asdict().items()}}
+    *losses, accuracy = numbers.tolist()
+    entry = {"loss": sum(losses), **dict(zip(Losses._fields, losses, strict=True))}
     entry |= {"gradient": norm.item(), "learning_rate": learning_rate(run.iteration, config)}
+    entry["pixel_accuracy"] = accuracy
     if not math.isfinite(entry["loss"]) or not math.isfinite(entry["gradient"]):
         raise FloatingPointError
     run.optimisers.step(entry["learning_rate"])
-    kept = torch.cat([torch.arange(len(batch.given)), torch.arange(batch.fresh, len(images))])
-    slots, final = torch.cat([batch.given, batch.taken]), frames[-1].detach().cpu()
-    run.pool.put(
-        slots, final[kept], batch.pictures[kept], labels.cpu()[kept], styles.detach().cpu()[kept]
-    )
-    grown = frames[-1, : batch.fresh, INK].detach() > 0.5
-    entry["pixel_accuracy"] = (grown == (images[: len(grown), 0] > 0.5)).float().mean().item()
     run.iteration += 1
     return entry
 
 
-def new_run(rule: NCA, config: TrainingConfig) -> Run:
-    pool = Pool.empty(config.pool_size, rule.config.channels, SIZE, rule.config.style_dim)
+def new_run(rule: NCA, config: TrainingConfig, ranks: Ranks | None = None) -> Run:
+    pool = Pool.empty(config.pool_size, rule.config.channels, SIZE, rule.config.style_dim, ranks)
     return Run(rule, Optimisers(rule), pool, torch.Generator().manual_seed(config.seed))
 
 
@@ -402,6 +441,7 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     on_iteration: Callable[[int], None] = lambda iteration: None,
     progress: bool = True,
+    ranks: Ranks | None = None,
 ) -> list[dict]:
     """Train `rule` in place and return its log, one record every `log_every` iterations.
 
@@ -415,6 +455,7 @@ def train(
         watch: called with the rule and the iteration every `watch_every` iterations.
         stop: asked after every iteration; once True the run saves itself and stops.
         on_iteration: told every finished iteration (a progress display elsewhere).
+        ranks: the processes that train this rule together; None: this one alone.
 
     Raises:
         InputError: outputs exist and `resume` is not given; a saved run with other settings.
@@ -425,7 +466,9 @@ def train(
     identity |= {"pictures": len(digits), "digits": digits.labels.unique().tolist()}
     rule.record = identity  # whoever watches can see what it is trained for
     rule.genome.forget_styles()  # the encoder's codes reach the rule as they are
-    run = new_run(rule, config)
+    run, ranks = new_run(rule, config, ranks), ranks or Ranks()
+    if config.batch_size < ranks.count:
+        raise InputError(f"batch_size {config.batch_size} is too small for {ranks.count} processes")
     if outputs and outputs.run.exists():
         if not resume:
             raise InputError(
@@ -434,13 +477,14 @@ def train(
         run.load(outputs.run, identity)
     elif outputs and outputs.rule.exists():
         raise InputError(f"{outputs.rule} exists: choose another --out, or move it away")
-    log = open_log(outputs.log, run.iteration) if outputs else None
-    history = [json.loads(line) for line in outputs.log.read_text().splitlines()] if outputs else []
+    writing = outputs is not None and ranks.first
+    log = open_log(outputs.log, run.iteration) if writing else None
+    history = [json.loads(line) for line in outputs.log.read_text().splitlines()] if writing else []
     bar = tqdm(
         total=config.iterations,
         initial=run.iteration,
         desc=outputs.name if outputs else config.task,
-        disable=not progress,
+        disable=not (progress and ranks.first),
         leave=False,
         unit="it",
     )
@@ -463,10 +507,10 @@ def train(
                 )
                 if log:
                     log.write(json.dumps(record) + "\n")
-            stopping = stop() and not finished
+            stopping = ranks.any(stop()) and not finished
             if outputs and (run.iteration % save_every == 0 or finished or stopping):
                 run.save(outputs.run, identity)
-            if watch and (run.iteration % watch_every == 0 or finished):
+            if watch and ranks.first and (run.iteration % watch_every == 0 or finished):
                 watch(rule, run.iteration)
             if stopping:
                 raise TrainingStopped(
@@ -478,7 +522,7 @@ def train(
         if log:
             log.close()
     rule.fit_styles(digits.images, digits.labels)
-    if outputs:
+    if writing:
         save_rule(outputs.rule, rule, {**identity, "seconds": round(run.seconds, 1), **history[-1]})
     return history
 

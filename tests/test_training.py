@@ -239,6 +239,7 @@ def test_pooled_samples_are_damaged_switched_or_just_go_on(digits):
     run = new_run(initial_rule(RULE, 0), config)
     slots = torch.arange(16)
     styles = torch.rand(16, 3)
+    run.pool.filled = 16
     run.pool.put(slots, torch.ones(16, 6, 28, 28), slots, digits.labels[slots], styles)
     batch = draw_batch(run, digits, config)
     assert (batch.fresh, batch.new, len(batch.states)) == (8, 10, 16)
@@ -247,9 +248,9 @@ def test_pooled_samples_are_damaged_switched_or_just_go_on(digits):
     assert (batch.states[8:10] == 1).all()  # switched: grown as they are, to another picture
     assert (batch.states[10:12] == 0).flatten(1).any(1).all()  # damaged
     assert (batch.states[12:] == 1).all()
-    assert len(batch.given) == 2  # fresh samples that enter the pool
-    taken = batch.taken
-    assert not set(taken.tolist()) & set(batch.given.tolist())
+    taken, given = batch.slots[8:], batch.slots[:8]
+    assert (given >= 0).sum() == 2  # fresh samples that enter the pool
+    assert len(set(batch.slots.tolist()) - {-1}) == 10
     assert torch.equal(batch.pictures[10:], taken[2:])
     assert torch.equal(batch.styles, styles[taken[2:]])
     restored = draw_batch(run, digits, replace(config, task="restore"))
