@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Optional
@@ -103,6 +103,15 @@ LearningRate = Annotated[
     Optional[float],
     typer.Option(help="Highest value of the one-cycle schedule.", show_default=False),
 ]
+Settings = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any setting of training.TrainingConfig, e.g. damage_share=0.5. Repeatable.",
+        show_default=False,
+    ),
+]
 StyleDim = Annotated[
     Optional[int], typer.Option(help="Numbers in the style code; 0 for none.", show_default=False)
 ]
@@ -135,6 +144,7 @@ def settings_from(
     batch_size: int | None = None,
     steps: int | None = None,
     learning_rate: float | None = None,
+    settings: list[str] | None = None,
 ) -> TrainingConfig:
     """The preset's training, with what the options change."""
     changes = {
@@ -146,7 +156,27 @@ def settings_from(
     if steps is not None:
         loss_steps = second_half(steps)
         changes |= {"loss_steps": loss_steps, "loss_weights": (1.0,) * len(loss_steps)}
-    return replace(base, **{k: v for k, v in changes.items() if v is not None})
+    base = replace(base, **{k: v for k, v in changes.items() if v is not None})
+    return replace(base, **dict(parse_setting(base, setting) for setting in settings or []))
+
+
+def parse_setting(base: TrainingConfig, setting: str) -> tuple[str, object]:
+    """`name=value` as a pair; the value is written as in JSON, of the type that is there now."""
+    name, _, text = setting.partition("=")
+    if name not in asdict(base):
+        raise InputError(f"--set {setting}: the settings are {', '.join(asdict(base))}")
+    wanted = type(getattr(base, name))
+    try:
+        value = text if wanted is str else json.loads(text)
+        value = tuple(value) if wanted is tuple else value
+        if type(value) is int and wanted is float:
+            value = float(value)
+        if type(value) is not wanted:
+            raise ValueError
+    except (ValueError, TypeError):
+        raise InputError(f"--set {setting}: {name} is {wanted.__name__}, as in {name}="
+                         f"{json.dumps(getattr(base, name))}") from None  # fmt: skip
+    return name, value
 
 
 def rule_from(base: RuleConfig, style_dim: int | None, hidden: int | None) -> RuleConfig:
@@ -217,6 +247,7 @@ def pretrain_command(
     batch_size: BatchSize = None,
     steps: Steps = None,
     learning_rate: LearningRate = None,
+    settings: Settings = None,
     style_dim: StyleDim = None,
     hidden: Hidden = None,
     workers: Annotated[
@@ -225,7 +256,9 @@ def pretrain_command(
 ) -> None:
     """Train ten rules, one per digit, in parallel and from one common initialisation."""
     plan, folder = PRESETS[preset], out or Path("runs") / preset
-    config = settings_from(plan.pretrain, seed, iterations, batch_size, steps, learning_rate)
+    config = settings_from(
+        plan.pretrain, seed, iterations, batch_size, steps, learning_rate, settings
+    )
     rule = rule_from(plan.rule, style_dim, hidden)
     ranks, target = Ranks.join(pick_device(device))
     data, mine = open_data(data_root, preset), tuple(range(ranks.number, 10, ranks.count))
@@ -261,6 +294,7 @@ def finetune(
     batch_size: BatchSize = None,
     steps: Steps = None,
     learning_rate: LearningRate = None,
+    settings: Settings = None,
     style_dim: StyleDim = None,
     hidden: Hidden = None,
     merging: Annotated[
@@ -270,21 +304,27 @@ def finetune(
             help="How ten rules become the start: their mean, the last one, or none of them.",
         ),
     ] = MergeName.mean,
-    digit_rules: Annotated[
+    start: Annotated[
         Optional[Path],
         typer.Option(
-            "--from", help="Folder with digit-0 ... digit-9. Default: --out.", show_default=False
+            "--from",
+            help="Folder with digit-0 ... digit-9 (default: --out), or a rule to train further.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:
     """Merge the ten rules into one and train it on all digits: the unified rule."""
     plan, folder = PRESETS[preset], out or Path("runs") / preset
-    config = settings_from(plan.finetune, seed, iterations, batch_size, steps, learning_rate)
+    config = settings_from(
+        plan.finetune, seed, iterations, batch_size, steps, learning_rate, settings
+    )
     ranks, target = Ranks.join(pick_device(device))
-    if merging == MergeName.scratch:
+    if start is not None and start.is_file():
+        rule = load(start).train()
+    elif merging == MergeName.scratch:
         rule = initial_rule(rule_from(plan.rule, style_dim, hidden), seed)
     else:
-        rule = merge(load_digit_rules(digit_rules or folder), merging.value, seed)
+        rule = merge(load_digit_rules(start or folder), merging.value, seed)
     data = open_data(data_root, preset)
     train_one(
         rule.to(target), data.train, data, config, folder, "unified", resume, stop_on_signals(),
@@ -305,11 +345,14 @@ def restore(
     batch_size: BatchSize = None,
     steps: Steps = None,
     learning_rate: LearningRate = None,
+    settings: Settings = None,
     hidden: Hidden = None,
 ) -> None:
     """Train a rule that restores a blurred digit: not growth, the start shows the target."""
     plan, folder = PRESETS[preset], out or Path("runs") / preset
-    config = settings_from(plan.restore, seed, iterations, batch_size, steps, learning_rate)
+    config = settings_from(
+        plan.restore, seed, iterations, batch_size, steps, learning_rate, settings
+    )
     ranks, target = Ranks.join(pick_device(device))
     data = open_data(data_root, preset)
     rule = initial_rule(rule_from(plan.rule, 0, hidden), seed).to(target)

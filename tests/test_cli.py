@@ -122,6 +122,9 @@ def test_bad_options(tmp_path, weights):
     fails("no MNIST in", "evaluate", "--weights", weights, "--data-root", tmp_path)
     fails("choose test or validation", "evaluate", "--weights", weights, "--split", "train")
     fails("at least 1 picture", "evaluate", "--weights", weights, "--limit", 0)
+    fails("the settings are task, iterations", "finetune", "--set", "damage=1", "--out", tmp_path)
+    fails("damage_share is float", "restore", "--set", "damage_share=x", "--out", tmp_path)
+    fails("it is a share", "restore", "--set", "damage_share=2", "--out", tmp_path)
     fails("no checkpoint at", "finetune", "--out", tmp_path / "empty")
     fails("label 10 is not a digit", *grow, 10, own_process=True)
     assert not (tmp_path / "x.gif").exists()
@@ -151,6 +154,16 @@ def test_a_full_disk_loses_nothing(tmp_path, weights):
     fails("can't write", *grow, "--seed", 1, own_process=True, preexec_fn=limit)
     assert (tmp_path / "x.gif").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["x.gif"]
+
+
+def test_a_rule_can_be_trained_further(tmp_path, weights):
+    nca("finetune", "--from", weights, "--iterations", 1, "--batch-size", 2, "--steps", 2,
+        "--set", "loss_weights=[1, 2]", "--set", "loss_steps=[1, 2]", "--set", "damage_share=0.5",
+        "--out", tmp_path)  # fmt: skip
+    rule = load(tmp_path / "unified.safetensors")
+    assert rule.config == load(weights).config
+    assert rule.record["training"]["loss_weights"] == [1, 2]
+    assert rule.record["training"]["damage_share"] == 0.5
 
 
 def test_resume_with_other_options(tmp_path):
