@@ -33,7 +33,9 @@ bench: $(STAMP) .venv-peers/.tried ## speed and memory beside the dense step and
 	$(BIN)/python benchmarks/bench.py
 
 .venv-peers/.tried: benchmarks/peers.txt $(STAMP)
-	@rm -rf .venv-peers; $(BIN)/python -m venv .venv-peers
+	@rm -rf .venv-peers; mkdir .venv-peers
+	@for p in python3.13 python3.12; do \
+		"$$p" -c '$(WORKS)' 2>/dev/null && exec "$$p" -m venv .venv-peers; done || true
 	@.venv-peers/bin/python -m pip install --quiet -r $< || \
 		{ rm -rf .venv-peers/bin; echo "the peers cannot be installed: measured without them"; }
 	@touch $@
