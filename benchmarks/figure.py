@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 COLOURS = {"dense": "#8c8c8c", "sparse": "#56b4e9", "compiled": "#0072b2", "CAX 0.3.3": "#d55e00"}
+FLOOR = {"microseconds": 0, "mib": 0.1}  # below it, memory is not told from nothing
 MARKERS = {"dense": "s", "sparse": "^", "compiled": "o"}
 
 
@@ -25,45 +26,48 @@ def speed(axes, works: dict) -> None:
             y = row + (k - (len(names) - 1) / 2) * height
             axes.barh(y, ratio, height * 0.9, color=COLOURS[name], label=name if row == 2 else None)
             text = f"{ratio:.2g}" if ratio < 1 else f"{ratio:.1f}"
-            axes.text(ratio + 0.3, y, text, va="center", fontsize=8)
-    axes.set_yticks(range(len(shown)), shown)
-    axes.invert_yaxis()
-    axes.set_xlabel("times as fast as the dense step (one thread)")
-    axes.legend(frameon=False, loc="lower right")
+            axes.text(ratio + 0.2, y, text, va="center", fontsize=8)
+    axes.set_yticks(range(len(shown)), [work.replace(", ", "\n") for work in shown])
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlabel("times as fast as the dense step, one thread")
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=len(names))
     axes.set_title("Speed", loc="left")
 
 
-def growth(axes, rows: dict, living: str, key: str, title: str, label: str) -> None:
+def growth(axes, rows: dict, living: str, key: str) -> None:
+    """Cost of a step against the cells of the grid, on logarithmic axes."""
     for name in ("dense", "sparse", "compiled"):
         points = rows[f"{name}, {living}"]
         axes.plot(
-            [p["size"] ** 2 for p in points], [max(p[key], 0.05) for p in points],
-            color=COLOURS[name], marker=MARKERS[name], label=name,
+            [p["size"] ** 2 for p in points], [max(p[key], FLOOR[key]) for p in points],
+            color=COLOURS[name], marker=MARKERS[name], markersize=5, label=name,
         )  # fmt: skip
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlabel("cells in the grid")
-    axes.set_ylabel(label)
-    axes.set_title(title, loc="left")
+    axes.set(xscale="log", yscale="log")
+    axes.set_xticks([28**2, 112**2, 448**2], ["28²", "112²", "448²"])
+    axes.minorticks_off()
 
 
 def main() -> None:
     path = Path(sys.argv[1])
     results = json.loads(path.read_text())
     plt.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
-    figure, axes = plt.subplots(
-        1, 3, figsize=(14, 4.4), layout="constrained", width_ratios=[1.3, 1, 1]
-    )
-    speed(axes[0], results["one_thread"]["works"])
-    same, share = "the same cells alive", "35 % of the grid alive"
+    figure = plt.figure(figsize=(13, 6), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.15])
+    speed(left.subplots(), results["one_thread"]["works"])
+    axes = right.subplots(2, 2, sharex=True, sharey="row")
     rows = results["growth_of_cost"]
-    growth(
-        axes[1], rows, same, "microseconds", "As many living cells, more empty ones", "µs a step"
-    )
-    growth(axes[2], rows, share, "microseconds", "More living cells too (35 %)", "µs a step")
-    top = axes[2].get_ylim()
-    axes[1].set_ylim(top)
-    axes[1].legend(frameon=False, loc="upper left")
+    titles = {
+        "the same cells alive": "Grid grows, tissue does not",
+        "35 % of the grid alive": "Both grow (35 % alive)",
+    }
+    for column, (living, title) in enumerate(titles.items()):
+        for row, key in enumerate(("microseconds", "mib")):
+            growth(axes[row, column], rows, living, key)
+        axes[0, column].set_title(title, loc="left")
+        axes[1, column].set_xlabel("cells in the grid")
+    axes[0, 0].set_ylabel("µs a step")
+    axes[1, 0].set_ylabel("MiB beyond a small rollout's")
+    axes[0, 0].legend(frameon=False, loc="upper left")
     figure.savefig(path.with_name("benchmarks.png"), dpi=130)
 
 

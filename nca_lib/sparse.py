@@ -21,7 +21,7 @@ from torch import Tensor
 from nca_lib.fire import fires, stream_keys
 
 LIFE = 1  # channel of the cell state: tissue that may carry ink
-AHEAD = 16  # steps whose fire masks are drawn together: many small calls become few
+AHEAD = 64  # masks (steps x samples) that are drawn together: many small calls become few
 ALIVE_ABOVE = 0.1  # Growing NCA (Mordvintsev et al., 2020), "Living cells"
 
 
@@ -110,7 +110,6 @@ class Step(NamedTuple):
     """What the way back needs of a step."""
 
     acting: Tensor  # [n], rows of the cells that acted
-    sample: Tensor  # [n], which sample each belongs to
     seen: Tensor  # [n, P]
     lives: Tensor  # bool [cells of all samples], False where a cell was emptied
 
@@ -122,13 +121,14 @@ def run(state, w1, bias, w2, seeds, steps, record, first_step, fire_rate, sobel,
     rows = to_rows(state)  # [cells of all samples, C]; a copy, changed in place from here on
     if rows.data_ptr() == state.data_ptr():
         rows = rows.clone()
-    frames, tape = [], []
+    frames, tape = state.new_empty(len(record), *state.shape), []
     before = alive_rows(rows, batch, height, width)
+    together = max(1, AHEAD // batch)
     for t in range(steps):
-        if t % AHEAD == 0:
-            ahead = range(first_step + t, first_step + min(t + AHEAD, steps))
-            fire = fire_rows(seeds, ahead, table.number, fire_rate)  # [AHEAD, cells of all]
-        acting = (before & fire[t % AHEAD]).nonzero().flatten()  # [n]
+        if t % together == 0:
+            ahead = range(first_step + t, first_step + min(t + together, steps))
+            fire = fire_rows(seeds, ahead, table.number, fire_rate)  # [together, cells of all]
+        acting = (before & fire[t % together]).nonzero().flatten()  # [n]
         sample = acting // table.cells
         seen = perceive(rows, acting, table.neighbours, sobel)  # [n, P]
         hidden = F.linear(seen, w1).add_(bias.index_select(0, sample)).relu_()  # [n, D]
@@ -137,10 +137,10 @@ def run(state, w1, bias, w2, seeds, steps, record, first_step, fire_rate, sobel,
         rows.mul_(lives[:, None])
         before = alive_rows(rows, batch, height, width)
         if keep:
-            tape.append(Step(acting, sample, seen, lives))
+            tape.append(Step(acting, seen, lives))
         if t + 1 in record:
-            frames.append(rows.clone())
-    return from_rows(torch.stack(frames), batch, height, width).contiguous(), tape
+            frames[record.index(t + 1)] = from_rows(rows, batch, height, width)
+    return frames, tape
 
 
 class SparseRollout(torch.autograd.Function):
@@ -159,14 +159,15 @@ class SparseRollout(torch.autograd.Function):
         w1, bias, w2 = ctx.saved_tensors
         batch, channels, height, width = ctx.shape
         grad_w1, grad_bias, grad_w2 = map(torch.zeros_like, (w1, bias, w2))
-        neighbours = grid(height, width, grad_frames.device).neighbours
+        table = grid(height, width, grad_frames.device)
         grad = torch.zeros_like(to_rows(grad_frames[0]))  # [cells of all samples, C]
         frame = len(grad_frames)
         for t in reversed(range(ctx.steps)):
             if t + 1 in ctx.record:
                 frame -= 1
                 grad += to_rows(grad_frames[frame])
-            acting, sample, seen, lives = ctx.tape[t]
+            acting, seen, lives = ctx.tape[t]
+            sample = acting // table.cells
             grad.mul_(lives[:, None])
             hidden = F.linear(seen, w1).add_(bias.index_select(0, sample)).relu_()  # as it was
             grad_change = grad.index_select(0, acting)  # [n, C]
@@ -175,7 +176,7 @@ class SparseRollout(torch.autograd.Function):
             grad_w1.addmm_(grad_hidden.t(), seen)
             grad_bias.index_add_(0, sample, grad_hidden)
             back = perceive_transposed(grad_hidden @ w1, channels, ctx.sobel)  # [9n, C]
-            grad.index_add_(0, (acting + neighbours).flatten(), back)
+            grad.index_add_(0, (acting + table.neighbours).flatten(), back)
         grad_state = from_rows(grad, batch, height, width)
         return grad_state, grad_w1, grad_bias, grad_w2, *[None] * 6
 

@@ -79,7 +79,10 @@ def test_environment_uses_the_same_requirements():
 
 def test_the_makefile_takes_the_supported_pythons():
     supported = SpecifierSet(PROJECT["requires-python"])
-    named = re.findall(r"python(3\.\d+)", (ROOT / "Makefile").read_text())
+    tried = next(
+        line for line in (ROOT / "Makefile").read_text().splitlines() if "for p in" in line
+    )
+    named = re.findall(r"python(3\.\d+)", tried)
     assert named == [v for v in ("3.14", "3.13", "3.12", "3.11", "3.10") if v in supported]
 
 
