@@ -1,0 +1,98 @@
+"""What the experiments share: options, one measured training, and a file of results to go on from.
+
+Every training is measured on validation digits; the test digits stay out of every choice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from nca_lib.data import Dataset, load_digits
+from nca_lib.evaluation import measure, redraw, regeneration
+from nca_lib.judge import load_judge
+from nca_lib.rule import INK, NCA
+from nca_lib.training import TrainingConfig, train
+
+HERE = Path(__file__).resolve().parent
+MEASURED = 500  # validation digits
+ALONG = 200  # validation digits of a learning curve
+CURVE_EVERY = 50
+
+
+def options(description: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--data-root", help="a folder with MNIST/raw (default: embedded sample)")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... of each variant")
+    parser.add_argument("--iterations", type=int, default=600)
+    parser.add_argument("--results", type=Path, default=HERE / "results")
+    return parser.parse_args()
+
+
+def open_digits(data_root: str | None) -> Dataset:
+    return load_digits(data_root or "embedded", "full" if data_root else "quick")
+
+
+class Results:
+    """One JSON line a training, written when it is done: a second call skips what is there."""
+
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.rows = [json.loads(line) for line in lines]
+
+    def has(self, variant: str, seed: int) -> bool:
+        return any((r["variant"], r["seed"]) == (variant, seed) for r in self.rows)
+
+    def add(self, row: dict) -> None:
+        self.rows.append(row)
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print({key: value for key, value in row.items() if key != "curve"}, flush=True)
+
+    def of(self, variant: str) -> list[dict]:
+        return [row for row in self.rows if row["variant"] == variant]
+
+
+def rounded(values: dict) -> dict:
+    return {key: round(value, 5) for key, value in values.items()}
+
+
+def curve_writer(curve: list, data: Dataset, steps: int) -> Callable[[NCA, int], None]:
+    """Called along a training: notes the pixel accuracy on validation digits."""
+    few = data.validation.limit(ALONG)
+
+    def watch(rule: NCA, iteration: int) -> None:
+        with torch.inference_mode():
+            ink = redraw(rule, few, (steps,))[-1, :, INK : INK + 1]
+        right = (ink > 0.5) == (few.images > 0.5)
+        curve.append([iteration, round(right.double().mean().item(), 5)])
+
+    return watch
+
+
+def measure_rule(rule: NCA, data: Dataset, steps: int, seed: int) -> dict[str, float]:
+    """One to one with the pictures, held for 4x the steps, and healed after losing a square."""
+    digits, judge = data.validation.limit(MEASURED), load_judge()
+    frames = redraw(rule, digits, (steps, 4 * steps), seed)
+    now, later = (measure(frame[:, INK : INK + 1], digits, judge) for frame in frames)
+    healed = regeneration(rule, digits, frames[0], steps, seed)["square"]
+    wanted = ("pixel_accuracy", "ink_iou", "ssim", "judge_accuracy")
+    return rounded(
+        {key: now[key] for key in wanted}
+        | {"held_4x": later["pixel_accuracy"], "healed_square": healed["after_64_steps"]}
+    )
+
+
+def train_and_measure(rule: NCA, data: Dataset, config: TrainingConfig) -> dict:
+    """Train, with a learning curve, and measure the result."""
+    curve: list = []
+    watch = curve_writer(curve, data, config.steps)
+    log = train(rule, data.train, config, watch=watch, watch_every=CURVE_EVERY, progress=False)
+    measured = measure_rule(rule, data, config.steps, config.seed)
+    return measured | {"curve": curve, "seconds": log[-1]["seconds"]}

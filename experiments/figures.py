@@ -1,0 +1,85 @@
+"""Figures and tables of the experiments; each value is a mean over seeds, with their spread."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from common import Results
+from matplotlib.ticker import PercentFormatter
+
+from nca_lib.plots import BLUE, GREY, ORANGE, new_figure, save_figure
+
+MEASURES = {
+    "pixel_accuracy": "pixel accuracy",
+    "ink_iou": "ink IoU",
+    "ssim": "SSIM",
+    "judge_accuracy": "judge",
+    "held_4x": "pixel accuracy at 4x the steps",
+    "healed_square": "64 steps after losing a square",
+}
+
+
+def spread(rows: list[dict], key: str) -> tuple[float, float]:
+    values = np.array([row[key] for row in rows])
+    return values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
+
+
+def table(results: Results, variants: list[str]) -> str:
+    """Markdown: a row for each variant."""
+    lines = ["| | " + " | ".join(MEASURES.values()) + " |", "| --- |" + " --- |" * len(MEASURES)]
+    for variant in variants:
+        cells = []
+        for key in MEASURES:
+            mean, deviation = spread(results.of(variant), key)
+            percent = key not in ("ink_iou", "ssim")
+            cells.append(
+                f"{mean:.2%} ± {deviation * 100:.2f}"
+                if percent
+                else f"{mean:.3f} ± {deviation:.3f}"
+            )
+        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def draw_merging(results: Results, variants: tuple[str, ...], path: Path) -> None:
+    """Learning curves with the spread over the seeds."""
+    figure = new_figure(
+        7, 4.2, "Do ten pretrained rules help the unified rule?",
+        f"Mean and range over {len(results.of(variants[0]))} seeds; validation digits.",
+    )  # fmt: skip
+    ax = figure.subplots()
+    styles = [(GREY, "-"), (ORANGE, "--"), (BLUE, "-"), (BLUE, ":"), (GREY, "-.")]
+    for variant, (colour, line) in zip(variants, styles, strict=True):
+        curves = np.array([row["curve"] for row in results.of(variant)])  # [seeds, points, 2]
+        x, y = curves[0, :, 0], curves[:, :, 1]
+        label = "scratch, with the iterations of pretraining" if variant == "longer" else variant
+        ax.plot(x, y.mean(0), line, color=colour, label=label)
+        ax.fill_between(x, y.min(0), y.max(0), color=colour, alpha=0.15, lw=0)
+    ax.set(xlabel="iteration of fine-tuning", ylabel="pixel accuracy", ylim=(0.86, None))
+    ax.legend(loc="lower right")
+    save_figure(figure, path)
+    path.with_suffix(".md").write_text(table(results, list(variants)) + "\n")
+
+
+def draw_ablations(results: Results, variants: list[str], path: Path) -> None:
+    """Three measures of each variant: a dot a seed, a bar for the mean, the base as a line."""
+    figure = new_figure(
+        10, 4.2, "What each part is worth",
+        "Each dot is a seed, each tick the mean; the dotted line is the full training.",
+    )  # fmt: skip
+    shown = ("pixel_accuracy", "judge_accuracy", "held_4x")
+    y = np.arange(len(variants))
+    for ax, key in zip(figure.subplots(1, 3, sharey=True), shown, strict=True):
+        for row, variant in enumerate(variants):
+            values = [r[key] for r in results.of(variant)]
+            colour = BLUE if row == 0 else ORANGE
+            ax.plot(values, [row] * len(values), "o", color=colour, ms=4, alpha=0.6)
+            ax.plot(np.mean(values), row, "|", color=colour, ms=14, mew=2)
+        ax.axvline(spread(results.of(variants[0]), key)[0], color=GREY, ls=":", lw=1)
+        ax.set_title(MEASURES[key])
+        ax.set_yticks(y, variants)
+        ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.invert_yaxis()
+    save_figure(figure, path)
+    path.with_suffix(".md").write_text(table(results, variants) + "\n")
