@@ -30,6 +30,8 @@ from nca_lib.seeds import SIZE, blurred_state, disc, erase, seed_state
 from nca_lib.sparse import ALIVE_ABOVE, LIFE
 
 STATE_BOUND = 2.0  # |state| above this is penalised
+WILD = 10.0  # |state| above this never comes back: such a sample of the pool starts anew
+TRIES = 5  # batches in a row whose loss is not finite before training gives up
 MUON_RATE = 10  # Muon's learning rate, in units of Adam's; measured on 600 iterations
 
 
@@ -305,8 +307,9 @@ def draw_batch(run: Run, digits: Digits, config: TrainingConfig) -> Batch:
     pictures = torch.cat([drawn[ours], pictures[going_on]])  # [b]
     first = starts(config.task, digits.images[pictures], run.rule.config.channels).cpu()
     dead = (states[:, LIFE] <= ALIVE_ABOVE).flatten(1).all(1)
+    lost = dead | ~(states.abs() < WILD).flatten(1).all(1)  # or not a number
     begin = len(mine) - len(pooled)
-    states[dead] = first[begin:][dead]
+    states[lost] = first[begin:][lost]
     return Batch(
         torch.cat([first[:begin], states]),
         pictures,
@@ -362,7 +365,24 @@ def grow_batch(run: Run, batch: Batch, digits: Digits, config: TrainingConfig) -
 
 
 def training_step(run: Run, digits: Digits, config: TrainingConfig) -> dict[str, float]:
-    """Grow a batch and learn from it, together with the other ranks. Returns what to log."""
+    """One iteration. A batch in which a sample explodes teaches nothing: another one is drawn.
+
+    Returns:
+        What to log.
+
+    Raises:
+        FloatingPointError: the loss or the gradient of `TRIES` batches in a row is not finite.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return try_step(run, digits, config)
+        except FloatingPointError:
+            continue  # its samples are in the pool, where they start anew
+    return try_step(run, digits, config)
+
+
+def try_step(run: Run, digits: Digits, config: TrainingConfig) -> dict[str, float]:
+    """Grow a batch and learn from it, together with the other ranks."""
     rule = run.rule
     rule.zero_grad()
     batch = draw_batch(run, digits, config)

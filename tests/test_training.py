@@ -1,6 +1,7 @@
 """The loop learns, stops, and goes on bit for bit."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from nca_lib import training
 from nca_lib.checkpoints import load, read_tensors
 from nca_lib.data import Digits
 from nca_lib.errors import InputError
@@ -27,6 +29,7 @@ from nca_lib.training import (
     new_run,
     second_half,
     train,
+    training_step,
 )
 
 RULE = RuleConfig(channels=6, hidden=16, label_dim=4, style_dim=3)
@@ -196,6 +199,38 @@ def test_a_loss_that_is_not_finite_says_where_and_what_to_try(tmp_path, digits):
     _, metadata = weights_of(tmp_path)
     assert metadata["progress"]["iteration"] == 4
     assert not outputs.rule.exists()
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), 1e30])
+def test_a_sample_that_explodes_does_not_end_the_training(digits, poison):
+    """Found in a long training: one pooled sample in thousands of iterations, and all was over."""
+    config = replace(CONFIG, iterations=40)
+    run = new_run(initial_rule(RULE, 0), config)
+    while not run.pool.full:
+        training_step(run, digits, config)
+    run.iteration = config.iterations // 2
+    before = run.rule.told.weight.clone()
+    run.pool.states[::3, 3, 10:20, 10:20] = poison
+    run.pool.states[::3, 1] = 1.0
+    for _ in range(30):
+        assert math.isfinite(training_step(run, digits, config)["loss"])
+    assert not torch.equal(run.rule.told.weight, before)
+    assert (run.pool.states.abs() < 1e3).all(1).float().mean() > 0.9
+
+
+def test_a_batch_that_explodes_is_drawn_anew(digits, monkeypatch):
+    right, calls = training.growth_losses, []
+
+    def explode_twice(frames, images, config):
+        calls.append(images)
+        losses = right(frames, images, config)
+        return losses if len(calls) > 2 else losses._replace(ink=losses.ink * math.inf)
+
+    monkeypatch.setattr(training, "growth_losses", explode_twice)
+    run = new_run(initial_rule(RULE, 0), CONFIG)
+    assert math.isfinite(training_step(run, digits, CONFIG)["loss"])
+    assert (len(calls), run.iteration) == (3, 1)
+    assert not torch.equal(calls[0], calls[2])
 
 
 def test_the_loss_is_taken_at_the_steps_asked_for():

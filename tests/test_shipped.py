@@ -1,0 +1,73 @@
+"""The rules that come with the package still grow: loaded, grown on the CPU, read by the judge."""
+
+import json
+from importlib.resources import files
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from nca_lib.checkpoints import SHIPPED, load
+from nca_lib.data import load_digits
+from nca_lib.evaluation import pixel_accuracy, read_by_judge, redraw, trained_for
+from nca_lib.judge import load_judge
+from nca_lib.rule import INK
+from nca_lib.seeds import seed_state
+
+WEIGHTS = files("nca_lib") / "weights"
+
+
+def grow_from_the_prior(rule, labels):
+    """Digits `[N, 1, 28, 28]` in drawn styles, after the steps of the training."""
+    styles = torch.randn(
+        len(labels), rule.config.style_dim, generator=torch.Generator().manual_seed(0)
+    )
+    with torch.inference_mode():
+        state = seed_state(len(labels), rule.config.channels)
+        _, steps = trained_for(rule)
+        genome = rule.genome(labels, styles)
+        state = rule.rollout(state, genome, steps, torch.arange(len(labels)))[-1]
+    return state[:, INK : INK + 1].clamp(0, 1)
+
+
+def test_unified_grows_all_digits():
+    labels = torch.arange(10).repeat_interleave(20)
+    read, _ = read_by_judge(load_judge(), grow_from_the_prior(load("unified"), labels))
+    assert (read == labels).double().mean() > 0.94
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_each_digit_rule_grows_its_digit(digit):
+    labels = torch.full((30,), digit)
+    rule = load(f"digit-{digit}")
+    assert rule.record["digits"] == [digit]
+    read, _ = read_by_judge(load_judge(), grow_from_the_prior(rule, labels))
+    assert (read == labels).double().mean() > 0.9
+
+
+def test_unified_redraws_digits_it_never_saw():
+    digits = load_digits("embedded").test.limit(100)
+    rule = load("unified")
+    grown = redraw(rule, digits, (32, 128))[:, :, :1]
+    assert pixel_accuracy(grown[0], digits.images) > 0.965
+    assert pixel_accuracy(grown[1], digits.images) > 0.955  # and keeps them
+
+
+def test_restore_sharpens_a_blur():
+    digits = load_digits("embedded").test.limit(100)
+    rule = load("restore")
+    grown = redraw(rule, digits, (trained_for(rule)[1],))[-1, :, :1]
+    assert pixel_accuracy(grown, digits.images) > 0.985
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_file_is_small_tells_its_training_and_has_a_card(name):
+    path = WEIGHTS / f"{name}.safetensors"
+    assert path.stat().st_size <= 300_000
+    with safe_open(path, "pt") as file:
+        record = json.loads(file.metadata()["record"])
+    assert record["training"]["iterations"] == record["iteration"]
+    card = "digits" if name.startswith("digit") else name
+    text = (WEIGHTS / f"{card}.md").read_text()
+    assert "nca " in text  # the command that makes it again
+    assert load(name).rule_parameters <= 60_000
