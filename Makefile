@@ -5,7 +5,7 @@ STAMP = .venv/.installed
 # A python that runs (not a pyenv shim without its version), is one of ours, and can make a venv.
 WORKS = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
-.PHONY: help run test bench lint format lock clean
+.PHONY: help run test bench results lint format lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \
@@ -39,6 +39,15 @@ bench: $(STAMP) .venv-peers/.tried ## speed and memory beside the dense step and
 	@.venv-peers/bin/python -m pip install --quiet -r $< || \
 		{ rm -rf .venv-peers/bin; echo "the peers cannot be installed: measured without them"; }
 	@touch $@
+
+results: $(STAMP) ## evaluate the shipped rules, three seeds, and write README's tables: an hour
+	@for seed in 0 1 2; do for name in unified restore; do \
+		$(BIN)/python -m nca_lib evaluate --weights $$name --preset full --seed $$seed \
+			--json experiments/results/$$name-$$seed.json || exit; done; done
+	@for digit in 0 1 2 3 4 5 6 7 8 9; do \
+		$(BIN)/python -m nca_lib evaluate --weights digit-$$digit --preset full \
+			--json experiments/results/digit-$$digit.json || exit; done
+	$(BIN)/python tools/results.py
 
 lint: $(STAMP) ## ruff: lint and format
 	$(BIN)/ruff check .
