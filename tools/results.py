@@ -1,8 +1,9 @@
 """Put measured figures into README.md and the model cards: `python tools/results.py`.
 
 It reads what `nca evaluate --json` wrote for three evaluation seeds, `NAME-SEED.json` in
-experiments/results (`make results` runs them), and replaces what stands between the markers `<!-- NAME -->` and
-`<!-- /NAME -->`. Each figure is a mean over the seeds, with the largest distance from it.
+experiments/results (`make results` runs them), and replaces what stands between the markers
+`<!-- NAME -->` and `<!-- /NAME -->`. Each figure is a mean over the seeds, with the largest
+distance from it.
 """
 
 from __future__ import annotations
