@@ -495,6 +495,8 @@ def compiled_rollout(
 
 
 @lru_cache(maxsize=1)
+@torch.inference_mode(False)  # whatever the mode of the first rollout
+@torch.enable_grad()
 def trial() -> str:
     """Compile and run a step there and back: what is wrong, or nothing."""
     try:

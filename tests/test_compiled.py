@@ -222,3 +222,12 @@ def test_without_numba_it_says_so_and_no_more():
 
 def test_the_package_does_not_import_numba():
     assert python("import sys, nca_lib, nca_lib.rule; print('numba' in sys.modules)") == "False\n"
+
+
+@pytest.mark.parametrize("mode", ["inference_mode", "no_grad"])
+def test_the_trial_works_whatever_the_gradient_mode(mode):
+    """Found in `nca evaluate`: its first rollout is in inference mode, where the trial failed."""
+    code = f"import torch; from nca_lib import compiled\nwith torch.{mode}(): compiled.available()"
+    code += "\nprint(compiled.available())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("(True"), done.stdout
