@@ -1,4 +1,4 @@
-"""Put a trained rule into the package: `python tools/ship.py unified runs/full/unified.safetensors`.
+"""Put a trained rule into the package: `python tools/ship.py unified runs/unified.safetensors`.
 
 The weights are rounded to half precision, and the record keeps how they were trained.
 """

@@ -1,0 +1,50 @@
+"""What a notebook stores: strict nbval compares outputs, this looks for what it would not see."""
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+from run_notebooks import problems  # noqa: E402
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def path(request):
+    return request.param
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
+
+
+def test_every_cell_was_run_and_what_is_stored_is_small_and_clean(path):
+    assert problems(path) == []
+
+
+def test_a_chapter_opens_and_ends_as_promised(path):
+    cells = nbformat.read(path, 4).cells
+    opening = cells[0].source
+    assert opening.startswith("# ")
+    for promise in ("You will learn", "You need", "minutes to read", "to run"):
+        assert promise in opening, promise
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    for part in ("## Summary", "## Exercises", "<details>", "## To read on"):
+        assert part in prose, part
+
+
+def test_cells_are_short(path):
+    cells = [c.source.splitlines() for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
+    assert max(map(len, cells)) <= 25
+    assert sum(len(cell) > 15 for cell in cells) <= 2
+
+
+def test_cells_have_ids_that_stay(path):
+    ids = [cell.id for cell in nbformat.read(path, 4).cells]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch(r"[a-z0-9-]+", name) for name in ids)

@@ -1,0 +1,93 @@
+"""Execute the notebooks from a fresh kernel and store what they show: `make notebooks`.
+
+What is stored depends on the notebook alone: no times, no widget state, no interpreter version.
+`--check` only says what is wrong with what is stored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+LIMIT = 600_000  # bytes of a notebook
+TIMEOUT = 300  # seconds of a cell
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def execute(path: Path) -> None:
+    """Run all cells and write the notebook, outputs cleaned."""
+    notebook = nbformat.read(path, 4)
+    client = NotebookClient(
+        notebook,
+        timeout=TIMEOUT,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    client.execute()
+    path.write_text(nbformat.writes(clean(notebook)).rstrip() + "\n", encoding="utf-8")
+
+
+def clean(notebook):
+    """Drop what changes from run to run or from machine to machine."""
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for cell in notebook.cells:
+        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k == "tags"})
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(WIDGET, None)  # the model's number is random
+            output.get("metadata", {}).pop(WIDGET, None)
+    return notebook
+
+
+def problems(path: Path) -> list[str]:
+    """What is wrong with a stored notebook; nbval would not notice that a cell never ran."""
+    notebook, found, count = nbformat.read(path, 4), [], 0
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code":
+            continue
+        count += 1
+        if cell.execution_count != count:
+            found.append(f"cell {number} was not run in its turn: run `make notebooks`")
+        for output in cell.outputs:
+            if output.output_type == "error":
+                found.append(f"cell {number} ends in an error: {output.ename}")
+            if WIDGET in output.get("data", {}):
+                found.append(f"cell {number} holds the state of a widget")
+            text = output.get("text", "") + output.get("data", {}).get("text/plain", "")
+            if re.search(r"(/home/|/root/|/Users/|/work/|/tmp/|[A-Z]:\\)", text):
+                found.append(f"cell {number} shows a path of the machine it ran on")
+    if dict(notebook.metadata) != METADATA:
+        found.append("its metadata are not those that `make notebooks` writes")
+    if path.stat().st_size > LIMIT:
+        found.append(f"it has {path.stat().st_size} bytes, more than {LIMIT}")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebooks", nargs="*", type=Path, help="default: all of them")
+    parser.add_argument("--check", action="store_true", help="run nothing")
+    arguments = parser.parse_args()
+    wrong = False
+    for path in arguments.notebooks or sorted(FOLDER.glob("[0-9]*.ipynb")):
+        if not arguments.check:
+            execute(path)
+        for problem in problems(path):
+            print(f"{path.name}: {problem}")
+            wrong = True
+    sys.exit(wrong)
+
+
+if __name__ == "__main__":
+    main()
