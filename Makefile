@@ -5,7 +5,7 @@ STAMP = .venv/.installed
 # A python that runs (not a pyenv shim without its version), is one of ours, and can make a venv.
 WORKS = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
-.PHONY: help run test bench results lint format lock clean
+.PHONY: help run test lab notebooks bench results lint format lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | \
@@ -26,8 +26,16 @@ $(STAMP): requirements.lock pyproject.toml
 run: $(STAMP) ## train, evaluate and draw, on the embedded sample: under ten minutes
 	$(BIN)/python -m nca_lib run --preset quick --resume
 
-test: lint ## lint, and all tests
+test: lint ## lint, all tests, and all notebooks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --nbval --nbval-current-env \
+		--nbval-sanitize-with=tests/nbval_sanitize.cfg --nbval-cell-timeout=300 notebooks
+
+lab: $(STAMP) ## open JupyterLab at the first chapter
+	$(BIN)/python -m jupyterlab notebooks/01_anatomy_of_a_rule.ipynb
+
+notebooks: $(STAMP) ## run all notebooks anew and store what they show
+	OMP_NUM_THREADS=1 $(BIN)/python tools/run_notebooks.py
 
 bench: $(STAMP) .venv-peers/.tried ## speed and memory beside the dense step and peers: minutes
 	$(BIN)/python benchmarks/bench.py

@@ -68,13 +68,13 @@ def compare(originals: Tensor, grown: Tensor, title: str, caption: str) -> Figur
     return figure
 
 
-def film_strip(frames: Tensor, steps: list[int], title: str, caption: str = "") -> Figure:
-    """The growth, `[R, H, W]`, a picture for each step in `steps`."""
+def film_strip(frames: Tensor, steps: list, title: str, caption: str = "") -> Figure:
+    """The growth, `[R, H, W]`, a picture for each step in `steps` (or for each name, if text)."""
     figure = new_figure(max(4, len(steps) * 0.85), 1.45, title, caption)
     for ax, frame, step in zip(
         figure.subplots(1, len(steps), squeeze=False)[0], frames, steps, strict=True
     ):
-        show_digit(ax, frame, f"step {step}")
+        show_digit(ax, frame, step if isinstance(step, str) else f"step {step}")
     return figure
 
 
