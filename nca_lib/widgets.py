@@ -1,0 +1,235 @@
+"""Widgets to play with: scrub a growth, explore it, damage a digit and watch it heal.
+
+All pictures of a growth are rendered once, when it is shown; moving the slider only picks one.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import anywidget
+import ipywidgets as w
+import numpy as np
+import torch
+import traitlets
+from PIL import Image
+from torch import Tensor
+
+from nca_lib.evaluation import trained_for
+from nca_lib.rule import INK, NCA
+from nca_lib.seeds import SIZE, disc, erase, seed_state
+from nca_lib.sparse import LIFE
+
+SCALE = 10  # screen pixels a cell
+VIEWS = ("ink", "life", "hidden")
+
+
+def view_of(frames: Tensor, view: str) -> Tensor:
+    """Cell states `[R, C, H, W]` as pictures `[R, H, W]` in [0, 1]."""
+    if view == "ink":
+        return frames[:, INK].clamp(0, 1)
+    if view == "life":
+        return frames[:, LIFE].clamp(0, 1)
+    return (frames[:, LIFE + 1 :].abs().mean(1) / 1.5).clamp(0, 1)
+
+
+def as_png(picture: Tensor, scale: int = SCALE) -> bytes:
+    """One picture `[H, W]` in [0, 1], dark ink on light paper."""
+    grey = (255 * (1 - picture)).byte().numpy()
+    image = Image.fromarray(grey).resize((grey.shape[1] * scale, grey.shape[0] * scale), 0)
+    content = io.BytesIO()
+    image.save(content, format="PNG")
+    return content.getvalue()
+
+
+@torch.inference_mode()
+def grow_frames(
+    rule: NCA,
+    digit: int,
+    style: Tensor | None = None,
+    steps: int | None = None,
+    at: tuple[int, int] = (SIZE // 2, SIZE // 2),
+    fire_rate: float | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """The states of a growth, seed included, `[steps + 1, C, 28, 28]`.
+
+    Args:
+        style: `[S]`; None: the average hand.
+        steps: default: three times the steps of the training.
+        at: row and column of the seed.
+        fire_rate: default: the rule's own.
+        seed: of the fire masks.
+    """
+    if fire_rate is not None:
+        rule = copy.copy(rule)  # the weights are shared, the configuration is not
+        rule.config = replace(rule.config, fire_rate=fire_rate)
+    steps = 3 * trained_for(rule)[1] if steps is None else steps
+    middle = SIZE // 2
+    start = seed_state(1, rule.config.channels).roll((at[0] - middle, at[1] - middle), (2, 3))
+    genome = rule.genome(torch.tensor([digit]), None if style is None else style[None])
+    frames = rule.rollout(start, genome, steps, torch.tensor([seed]), range(1, steps + 1))
+    return torch.cat([start, frames[:, 0]])
+
+
+class GrowthPlayer(w.VBox):
+    """A slider over recorded frames, with a play button and a choice of channels.
+
+    Args:
+        growths: states `[R, C, H, W]` of a growth, or several of the same length, side by side.
+        names: what stands above each.
+    """
+
+    def __init__(self, growths: Tensor | list[Tensor], names: list[str] | None = None):
+        self.images: list[w.Image] = []
+        self.step = w.IntSlider(description="step", layout=w.Layout(width="420px"))
+        self.step.tooltip = "Which step of the growth is shown; arrow keys move it"
+        self.play = w.Play(interval=80, tooltip="Play the growth")
+        self.view = w.ToggleButtons(options=VIEWS, description="show")
+        self.view.tooltips = ["what you see", "tissue that may carry ink", "hidden channels"]
+        w.jslink((self.play, "value"), (self.step, "value"))
+        self.row = w.HBox()
+        self.step.observe(self._pick, "value")
+        self.view.observe(lambda change: self._render(), "value")
+        super().__init__([self.row, w.HBox([self.play, self.step]), self.view])
+        self.show(growths, names)
+
+    def show(self, growths: Tensor | list[Tensor], names: list[str] | None = None) -> None:
+        """Show other growths; the slider keeps its place if it can."""
+        self.growths = [growths] if isinstance(growths, Tensor) else list(growths)
+        names = names or [""] * len(self.growths)
+        last = len(self.growths[0]) - 1
+        self.step.max = self.play.max = last
+        self.images = [w.Image(format="png") for _ in self.growths]
+        for image, name in zip(self.images, names, strict=True):
+            image.add_class("nca-growth")
+            image.alt = f"the growth of {name or 'a digit'}"
+        labels = [w.HTML(f"<b>{name}</b>") for name in names]
+        self.row.children = [w.VBox(list(pair)) for pair in zip(labels, self.images, strict=True)]
+        self._render()
+
+    def _render(self) -> None:
+        """Every frame of the chosen view becomes a PNG, once."""
+        self.pictures = [
+            [as_png(picture) for picture in view_of(growth, self.view.value)]
+            for growth in self.growths
+        ]
+        self._pick()
+
+    def _pick(self, change=None) -> None:
+        for image, pictures in zip(self.images, self.pictures, strict=True):
+            image.value = pictures[min(self.step.value, len(pictures) - 1)]
+
+
+class GrowthExplorer(w.VBox):
+    """Two digits side by side, and all that can be told to them: style, seed's place, fire rate."""
+
+    def __init__(self, rule: NCA, digits: tuple[int, int] = (3, 8)):
+        self.rule = rule
+        choices = [(str(digit), digit) for digit in range(10)]
+        self.digits = [
+            w.Dropdown(options=choices, value=digit, description=name)
+            for name, digit in zip(("left digit", "right digit"), digits, strict=True)
+        ]
+        slider = {"continuous_update": False}
+        middle = SIZE // 2
+        self.row = w.IntSlider(middle, 6, 21, description="seed row", **slider)
+        self.column = w.IntSlider(middle, 6, 21, description="seed column", **slider)
+        self.fire_rate = w.FloatSlider(
+            0.5, min=0.1, max=1, step=0.1, description="fire rate", **slider
+        )
+        self.style = w.IntSlider(0, 0, 50, description="style no.", **slider)
+        self.style.tooltip = "0 is the average hand, each other number another handwriting"
+        controls = [*self.digits, self.style, self.row, self.column, self.fire_rate]
+        for control in controls:
+            control.observe(lambda change: self.grow(), "value")
+        self.player = GrowthPlayer(*self._growths())
+        super().__init__([w.HBox([w.VBox(controls[:3]), w.VBox(controls[3:])]), self.player])
+
+    def _growths(self) -> tuple[list[Tensor], list[str]]:
+        generator = torch.Generator().manual_seed(self.style.value)
+        style = torch.randn(self.rule.config.style_dim, generator=generator)
+        style *= self.style.value > 0
+        at = (self.row.value, self.column.value)
+        growths = [
+            grow_frames(self.rule, digit.value, style, at=at, fire_rate=self.fire_rate.value)
+            for digit in self.digits
+        ]
+        return growths, [str(digit.value) for digit in self.digits]
+
+    def grow(self) -> None:
+        self.player.show(*self._growths())
+
+
+class Brush(anywidget.AnyWidget):
+    """A canvas that shows a picture and tells where the pointer erased."""
+
+    _esm = Path(__file__).with_name("brush.js")
+    size = traitlets.Int(SIZE).tag(sync=True)
+    radius = traitlets.Float(2.5).tag(sync=True)
+    picture = traitlets.Bytes(bytes([255] * SIZE * SIZE)).tag(sync=True)  # kernel to browser only
+    erased = traitlets.List().tag(sync=True)  # [[x, y], ...] in cells
+    label = traitlets.Unicode("A digit; drag over it to erase, Enter erases its middle").tag(
+        sync=True
+    )
+
+
+class DamageBrush(w.VBox):
+    """Erase a grown digit with the pointer; the rule regrows it, and the healing can be scrubbed.
+
+    Args:
+        rule: what grows and heals.
+        digit: the label.
+        style: `[S]`; None: the average hand.
+        steps: of healing.
+    """
+
+    def __init__(self, rule: NCA, digit: int = 3, style: Tensor | None = None, steps: int = 64):
+        self.rule, self.digit, self.steps = rule, digit, steps
+        self.genome = rule.genome(torch.tensor([digit]), None if style is None else style[None])
+        self.age = trained_for(rule)[1]
+        self.state = self.grown = grow_frames(rule, digit, style, self.age)[-1:]  # [1, C, H, W]
+        self.brush = Brush()
+        self.status = w.Label("Drag over the digit to erase a part of it.")
+        self.again = w.Button(description="a fresh digit", tooltip="Undo all damage")
+        self.again.on_click(lambda button: self._start())
+        self.brush.observe(self._damaged, "erased")
+        self.player = GrowthPlayer(self.state, ["the healing"])
+        left = w.VBox([w.HTML("<b>erase here</b>"), self.brush, self.again])
+        super().__init__([w.HBox([left, self.player]), self.status])
+        self._show(self.state)
+
+    def _show(self, frames: Tensor) -> None:
+        self.player.show(frames, ["the healing"])
+        grey = 255 * (1 - frames[-1, INK].clamp(0, 1))
+        self.brush.picture = grey.numpy().astype(np.uint8).tobytes()
+
+    def _start(self) -> None:
+        self.state, self.age = self.grown, trained_for(self.rule)[1]
+        self._show(self.state)
+
+    def _damaged(self, change) -> None:
+        points = torch.tensor(change["new"], dtype=torch.float32).view(-1, 2)
+        if len(points):
+            radius = torch.full((len(points),), float(self.brush.radius))
+            region = disc(points[:, 1] - 0.5, points[:, 0] - 0.5, radius).any(0)
+            self.damage(region)
+
+    @torch.inference_mode()
+    def damage(self, region: Tensor) -> None:
+        """Erase a region (bool `[28, 28]`) and let the rule heal it."""
+        hurt = erase(self.state, region)
+        frames = self.rule.rollout(
+            hurt, self.genome, self.steps, torch.tensor([0]), range(1, self.steps + 1),
+            first_step=self.age,
+        )  # fmt: skip
+        self.age += self.steps
+        frames = torch.cat([hurt, frames[:, 0]])
+        self.state = frames[-1:]
+        self._show(frames)
+        self.player.step.value = 0
+        lost = int((region & (hurt[0, LIFE] == 0)).sum())
+        self.status.value = f"{lost} cells were erased; scrub the {self.steps} steps of healing."
