@@ -9,7 +9,7 @@ function render({ model, el }) {
   canvas.setAttribute("aria-label", model.get("label"));
   canvas.title = model.get("label");
   Object.assign(canvas.style, {
-    width: "280px", height: "280px", imageRendering: "pixelated", border: "1px solid #ccc",
+    width: "280px", height: "280px", boxSizing: "border-box", imageRendering: "pixelated", border: "1px solid #ccc",
     cursor: "crosshair", touchAction: "none",
   });
   el.appendChild(canvas);

@@ -137,7 +137,7 @@ class GrowthExplorer(w.VBox):
         slider = {"continuous_update": False}
         middle = SIZE // 2
         self.row = w.IntSlider(middle, 6, 21, description="seed row", **slider)
-        self.column = w.IntSlider(middle, 6, 21, description="seed column", **slider)
+        self.column = w.IntSlider(middle, 6, 21, description="seed col.", **slider)
         self.fire_rate = w.FloatSlider(
             0.5, min=0.1, max=1, step=0.1, description="fire rate", **slider
         )
@@ -199,6 +199,7 @@ class DamageBrush(w.VBox):
         self.brush.observe(self._damaged, "erased")
         self.player = GrowthPlayer(self.state, ["the healing"])
         left = w.VBox([w.HTML("<b>erase here</b>"), self.brush, self.again])
+        left.layout.margin = "0 20px 0 0"
         super().__init__([w.HBox([left, self.player]), self.status])
         self._show(self.state)
 

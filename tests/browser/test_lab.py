@@ -1,0 +1,210 @@
+"""Chapters 5 and 6 in a real JupyterLab, driven by mouse in headless Chromium.
+
+Chromium is looked for on the PATH; without it the tests are skipped, or fail where
+NCA_BROWSER=required. Screenshots stay in tests/browser/screenshots.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCREENSHOTS = Path(__file__).parent / "screenshots"
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+try:
+    from playwright.sync_api import expect, sync_playwright
+except ImportError:
+    CHROMIUM = None
+
+if os.environ.get("NCA_BROWSER") != "required":
+    pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium, or no playwright")
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {"windowingMode": "none"},  # every cell stays in the page
+    "docmanager-extension/plugin": {"autosave": False},
+}
+
+
+@contextlib.contextmanager
+def jupyterlab(root: Path, own: Path):
+    """A JupyterLab on loopback with configuration of its own: yields address and token."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token = secrets.token_hex(16)
+    for name, values in SETTINGS.items():
+        path = own / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+    folders = {f"JUPYTER_{k}_DIR": str(own / k.lower()) for k in ("CONFIG", "RUNTIME", "DATA")}
+    env = os.environ | folders | {"IPYTHONDIR": str(own / "ipython"), "OMP_NUM_THREADS": "1"}
+    options = {
+        "ip": "127.0.0.1", "port": port, "IdentityProvider.token": token,
+        "ServerApp.root_dir": root, "LabApp.user_settings_dir": own / "settings",
+        "LabApp.workspaces_dir": own / "workspaces", "LabApp.extension_manager": "readonly",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += [
+        "--expose-app-in-browser",
+        *(f"--{name}={value}" for name, value in options.items()),
+    ]
+    with (own / "lab.log").open("w") as log:
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(300):
+            assert server.poll() is None, (own / "lab.log").read_text()
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{address}/api/status?token={token}", timeout=2)
+                break
+            time.sleep(0.2)
+        yield address, token
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """Opens a chapter, runs all its cells and returns the page."""
+    assert CHROMIUM, "NCA_BROWSER=required, but there is no Chromium or no playwright"
+    root = tmp_path_factory.mktemp("notebooks")
+    for path in (ROOT / "notebooks").glob("0[56]*.ipynb"):
+        shutil.copy(path, root)
+    SCREENSHOTS.mkdir(exist_ok=True)
+    profile = tmp_path_factory.mktemp("chromium")
+    own = tmp_path_factory.mktemp("jupyter")
+    with jupyterlab(root, own) as (address, token), sync_playwright() as playwright:
+        browser = playwright.chromium.launch_persistent_context(
+            profile, executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1280, "height": 1400}
+        )
+        page = browser.pages[0]
+        errors = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+
+        def open_chapter(name: str):
+            page.goto(f"{address}/lab/tree/{name}?token={token}&reset")
+            wait(page, "panel?.sessionContext?.session?.kernel?.status === 'idle'", 90)
+            page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+            wait(
+                page,
+                "panel.sessionContext.session.kernel.status === 'idle' && panel.content.widgets"
+                ".filter(c => c.model.type === 'code' && c.model.sharedModel.getSource().trim())"
+                ".every(c => c.model.executionCount !== null)",
+                240,
+            )
+            return page
+
+        yield open_chapter
+        browser.close()
+        assert errors == []
+
+
+def wait(page, condition: str, seconds: int) -> None:
+    """Until the condition holds for the notebook that is open, `panel`."""
+    script = (
+        f"() => {{ const panel = window.jupyterapp?.shell.currentWidget; return {condition}; }}"
+    )
+    page.wait_for_function(script, timeout=1000 * seconds)
+
+
+def pixels(picture) -> str:
+    """A hash of what an <img> or <canvas> shows."""
+    data = picture.evaluate(
+        """async el => { if (el.tagName === 'IMG') await el.decode();
+        const c = document.createElement('canvas');
+        c.width = el.naturalWidth || el.width; c.height = el.naturalHeight || el.height;
+        const x = c.getContext('2d'); x.drawImage(el, 0, 0);
+        return Array.from(x.getImageData(0, 0, c.width, c.height).data).join(','); }"""
+    )
+    return hashlib.sha1(data.encode()).hexdigest()
+
+
+def becomes_another(picture, before: str, seconds: float = 15) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(Exception):  # the picture is just being replaced
+            if pixels(picture) != before:
+                return True
+        time.sleep(0.1)
+    return False
+
+
+def drag(page, slider, share: float) -> None:
+    """Drag a slider's handle to a share of its track, with real mouse events."""
+    slider.scroll_into_view_if_needed()
+    track = slider.locator(".noUi-base").bounding_box()
+    handle = slider.locator(".noUi-handle").bounding_box()
+    y = handle["y"] + handle["height"] / 2
+    page.mouse.move(handle["x"] + handle["width"] / 2, y)
+    page.mouse.down()
+    page.mouse.move(track["x"] + track["width"] * share, y, steps=8)
+    page.mouse.up()
+
+
+def test_the_slider_scrubs_the_growth_and_play_plays_it(lab):
+    page = lab("05_growth_explorer.ipynb")
+    cell = page.locator(".jp-CodeCell", has=page.locator("img.nca-growth")).first
+    picture, slider = cell.locator("img.nca-growth"), cell.locator(".widget-hslider")
+    before = pixels(picture)
+    drag(page, slider, 0.35)
+    assert becomes_another(picture, before)
+    readout = cell.locator(".widget-readout").first
+    step = int(readout.inner_text())
+    assert 20 < step < 50
+    cell.screenshot(path=SCREENSHOTS / "05_slider.png")
+    before = pixels(picture)
+    cell.locator(".widget-play button").first.click()
+    expect(readout).not_to_have_text(str(step), timeout=15_000)
+    assert becomes_another(picture, before)
+
+
+def test_the_explorer_grows_what_is_asked_for(lab):
+    page = lab("05_growth_explorer.ipynb")
+    cell = page.locator(".jp-CodeCell", has=page.locator(".widget-dropdown")).first
+    drag(page, cell.locator(".widget-hslider", has_text="step"), 0.5)
+    picture = cell.locator("img.nca-growth").first
+    time.sleep(1)
+    before = pixels(picture)
+    cell.locator(".widget-dropdown select").first.select_option("7")
+    expect(cell.locator("b", has_text="7")).to_be_visible(timeout=30_000)
+    assert becomes_another(cell.locator("img.nca-growth").first, before)
+    cell.screenshot(path=SCREENSHOTS / "05_explorer.png")
+
+
+def test_the_pointer_erases_and_the_kernel_hears_of_it(lab):
+    page = lab("06_damage_and_regrowth.ipynb")
+    cell = page.locator(".jp-CodeCell", has=page.locator("canvas.nca-brush")).first
+    canvas = cell.locator("canvas.nca-brush")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 90, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 190, box["y"] + 110, steps=12)
+    page.mouse.up()
+    status = cell.locator(".widget-label", has_text="cells were erased")
+    expect(status).to_be_visible(timeout=30_000)
+    assert int(status.inner_text().split()[0]) > 5
+    healing = cell.locator("img.nca-growth")
+    hurt = pixels(healing)
+    cell.screenshot(path=SCREENSHOTS / "06_hurt.png")
+    drag(page, cell.locator(".widget-hslider", has_text="step"), 0.9)
+    assert becomes_another(healing, hurt)
+    cell.screenshot(path=SCREENSHOTS / "06_healed.png")
