@@ -45,7 +45,7 @@ def normal_log_density(x: torch.Tensor, mean: torch.Tensor, spread: torch.Tensor
 
 
 def draw(rule: NCA, digits: Digits, count: int, seed: int):
-    """`count` codes a picture from the encoder: ink `[N, K, 784]`, log p(z|y) / q(z|x,y) `[N, K]`."""
+    """`count` codes a picture: ink `[N, K, 784]` and log p(z|y) / q(z|x,y) `[N, K]`."""
     generator = torch.Generator().manual_seed(seed)
     mean, log_variance = rule.encoder(digits.images, digits.labels)  # [N, S]
     n, length = mean.shape

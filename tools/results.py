@@ -156,7 +156,10 @@ def main() -> None:
         for name, part in PARTS.items():
             between = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
             if between.search(text):
-                text = between.sub(lambda m, part=part: f"{m[1]}{part()}\n{m[2]}", text)
+                try:
+                    text = between.sub(lambda m, part=part: f"{m[1]}{part()}\n{m[2]}", text)
+                except FileNotFoundError as error:
+                    print(f"{path.name}: {name} stays as it is, {error.filename} is missing")
         path.write_text(text)
 
 
