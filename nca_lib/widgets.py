@@ -8,11 +8,11 @@ from __future__ import annotations
 import copy
 import io
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import anywidget
 import ipywidgets as w
-import numpy as np
 import torch
 import traitlets
 from PIL import Image
@@ -21,10 +21,14 @@ from torch import Tensor
 from nca_lib.evaluation import trained_for
 from nca_lib.rule import INK, NCA
 from nca_lib.seeds import SIZE, disc, erase, seed_state
-from nca_lib.sparse import LIFE
+from nca_lib.sparse import ALIVE_ABOVE, LIFE
 
 SCALE = 10  # screen pixels a cell
-VIEWS = ("ink", "life", "hidden")
+VIEWS = {
+    "ink": "what you see",
+    "life": "tissue, which may carry ink",
+    "hidden": "what cells tell each other, mean of all hidden channels",
+}
 
 
 def view_of(frames: Tensor, view: str) -> Tensor:
@@ -84,13 +88,16 @@ class GrowthPlayer(w.VBox):
     """
 
     def __init__(self, growths: Tensor | list[Tensor], names: list[str] | None = None):
-        self.images: list[w.Image] = []
         self.step = w.IntSlider(description="step", layout=w.Layout(width="420px"))
-        self.step.tooltip = "Which step of the growth is shown; arrow keys move it"
-        self.play = w.Play(interval=80, tooltip="Play the growth")
-        self.view = w.ToggleButtons(options=VIEWS, description="show")
-        self.view.tooltips = ["what you see", "tissue that may carry ink", "hidden channels"]
+        self.step.tooltip = "Which step is shown; arrow keys move it"
+        self.play = w.Play(interval=80, description="play", tooltip="Play, stop, repeat")
+        self.view = w.ToggleButtons(
+            options=list(VIEWS), description="show", style={"button_width": "80px"}
+        )
+        self.view.tooltips = [f"{view}: {what}" for view, what in VIEWS.items()]
         w.jslink((self.play, "value"), (self.step, "value"))
+        self.names: list[w.HTML] = []
+        self.images: list[w.Image] = []
         self.row = w.HBox()
         self.step.observe(self._pick, "value")
         self.view.observe(lambda change: self._render(), "value")
@@ -101,15 +108,19 @@ class GrowthPlayer(w.VBox):
         """Show other growths; the slider keeps its place if it can."""
         self.growths = [growths] if isinstance(growths, Tensor) else list(growths)
         names = names or [""] * len(self.growths)
-        last = len(self.growths[0]) - 1
-        self.step.max = self.play.max = last
-        self.images = [w.Image(format="png") for _ in self.growths]
-        for image, name in zip(self.images, names, strict=True):
-            image.add_class("nca-growth")
-            image.alt = f"the growth of {name or 'a digit'}"
-        labels = [w.HTML(f"<b>{name}</b>") for name in names]
-        self.row.children = [w.VBox(list(pair)) for pair in zip(labels, self.images, strict=True)]
+        if len(self.images) != len(self.growths):
+            self.names = [w.HTML() for _ in self.growths]
+            self.images = [w.Image(format="png") for _ in self.growths]
+            for image in self.images:
+                image.add_class("nca-growth")
+                image.layout.border = "1px solid #bbb"
+            pairs = zip(self.names, self.images, strict=True)
+            self.row.children = [w.VBox(list(pair)) for pair in pairs]
+        for heading, image, name in zip(self.names, self.images, names, strict=True):
+            heading.value = f"<b>{escape(name)}</b>"
+            image.tooltip = f"The growth of {name or 'a digit'} at the step of the slider"
         self._render()
+        self.step.max = self.play.max = len(self.growths[0]) - 1
 
     def _render(self) -> None:
         """Every frame of the chosen view becomes a PNG, once."""
@@ -134,15 +145,17 @@ class GrowthExplorer(w.VBox):
             w.Dropdown(options=choices, value=digit, description=name)
             for name, digit in zip(("left digit", "right digit"), digits, strict=True)
         ]
-        slider = {"continuous_update": False}
+        slider = {"continuous_update": False, "style": {"description_width": "90px"}}
         middle = SIZE // 2
         self.row = w.IntSlider(middle, 6, 21, description="seed row", **slider)
-        self.column = w.IntSlider(middle, 6, 21, description="seed col.", **slider)
+        self.column = w.IntSlider(middle, 6, 21, description="seed column", **slider)
         self.fire_rate = w.FloatSlider(
-            0.5, min=0.1, max=1, step=0.1, description="fire rate", **slider
+            rule.config.fire_rate, min=0.1, max=1, step=0.1, description="fire rate", **slider
         )
         self.style = w.IntSlider(0, 0, 50, description="style no.", **slider)
         self.style.tooltip = "0 is the average hand, each other number another handwriting"
+        self.row.tooltip, self.column.tooltip = "Row of the seed", "Column of the seed"
+        self.fire_rate.tooltip = "Probability that a cell updates in a step; trained at 0.5"
         controls = [*self.digits, self.style, self.row, self.column, self.fire_rate]
         for control in controls:
             control.observe(lambda change: self.grow(), "value")
@@ -165,20 +178,22 @@ class GrowthExplorer(w.VBox):
 
 
 class Brush(anywidget.AnyWidget):
-    """A canvas that shows a picture and tells where the pointer erased."""
+    """A canvas that shows a picture and tells where it was erased, by pointer or by keys."""
 
     _esm = Path(__file__).with_name("brush.js")
     size = traitlets.Int(SIZE).tag(sync=True)
+    x = traitlets.Int(SIZE // 2).tag(sync=True)  # column and row of the ring, in cells
+    y = traitlets.Int(SIZE // 2).tag(sync=True)
     radius = traitlets.Float(2.5).tag(sync=True)
-    picture = traitlets.Bytes(bytes([255] * SIZE * SIZE)).tag(sync=True)  # kernel to browser only
-    erased = traitlets.List().tag(sync=True)  # [[x, y], ...] in cells
-    label = traitlets.Unicode("A digit; drag over it to erase, Enter erases its middle").tag(
-        sync=True
-    )
+    picture = traitlets.Bytes(bytes([255] * SIZE * SIZE)).tag(sync=True)  # only to the browser
+    stroke = traitlets.Dict({}).tag(sync=True)  # number; points [[x, y], ...] in cells
+    label = traitlets.Unicode(
+        "A digit: drag over it to erase. Or move the ring by arrow keys, and erase by Enter."
+    ).tag(sync=True)
 
 
 class DamageBrush(w.VBox):
-    """Erase a grown digit with the pointer; the rule regrows it, and the healing can be scrubbed.
+    """Erase a grown digit by pointer or sliders; the rule regrows it, and its healing is played.
 
     Args:
         rule: what grows and heals.
@@ -188,49 +203,67 @@ class DamageBrush(w.VBox):
     """
 
     def __init__(self, rule: NCA, digit: int = 3, style: Tensor | None = None, steps: int = 64):
-        self.rule, self.digit, self.steps = rule, digit, steps
+        self.rule, self.steps, self.trained = rule, steps, trained_for(rule)[1]
         self.genome = rule.genome(torch.tensor([digit]), None if style is None else style[None])
-        self.age = trained_for(rule)[1]
-        self.state = self.grown = grow_frames(rule, digit, style, self.age)[-1:]  # [1, C, H, W]
+        self.grown = grow_frames(rule, digit, style, self.trained)[-1:]  # [1, C, H, W]
         self.brush = Brush()
-        self.status = w.Label("Drag over the digit to erase a part of it.")
+        self.sliders = [
+            w.IntSlider(SIZE // 2, 0, SIZE - 1, description="row"),
+            w.IntSlider(SIZE // 2, 0, SIZE - 1, description="column"),
+            w.FloatSlider(
+                2.5, min=0.5, max=8, step=0.5, description="radius", readout_format=".1f"
+            ),
+        ]
+        for slider, trait in zip(self.sliders, ("y", "x", "radius"), strict=True):
+            slider.tooltip = f"{slider.description} of the ring, in cells"
+            slider.layout.width = "282px"
+            traitlets.link((slider, "value"), (self.brush, trait))
+        self.erase = w.Button(description="erase", tooltip="Erase what is in the ring")
         self.again = w.Button(description="a fresh digit", tooltip="Undo all damage")
-        self.again.on_click(lambda button: self._start())
-        self.brush.observe(self._damaged, "erased")
-        self.player = GrowthPlayer(self.state, ["the healing"])
-        left = w.VBox([w.HTML("<b>erase here</b>"), self.brush, self.again])
-        left.layout.margin = "0 20px 0 0"
+        for button in (self.erase, self.again):
+            button.layout.width = "136px"
+        self.status = w.HTML()
+        self.player = GrowthPlayer(self.grown, ["its healing"])
+        self.brush.observe(lambda change: self._erase_at(change["new"]["points"]), "stroke")
+        self.erase.on_click(lambda _: self._erase_at([[self.brush.x + 0.5, self.brush.y + 0.5]]))
+        self.again.on_click(lambda _: self._start())
+        buttons = w.HBox([self.erase, self.again])
+        left = w.VBox([w.HTML("<b>erase here</b>"), self.brush, *self.sliders, buttons])
+        left.layout.margin = "0 24px 0 0"
+        left.layout.min_width = "290px"
         super().__init__([w.HBox([left, self.player]), self.status])
-        self._show(self.state)
-
-    def _show(self, frames: Tensor) -> None:
-        self.player.show(frames, ["the healing"])
-        grey = 255 * (1 - frames[-1, INK].clamp(0, 1))
-        self.brush.picture = grey.numpy().astype(np.uint8).tobytes()
+        self._start()
 
     def _start(self) -> None:
-        self.state, self.age = self.grown, trained_for(self.rule)[1]
-        self._show(self.state)
+        self.age = self.trained
+        self._show(self.grown, "Drag over the digit to erase a part of it.")
 
-    def _damaged(self, change) -> None:
-        points = torch.tensor(change["new"], dtype=torch.float32).view(-1, 2)
-        if len(points):
-            radius = torch.full((len(points),), float(self.brush.radius))
-            region = disc(points[:, 1] - 0.5, points[:, 0] - 0.5, radius).any(0)
-            self.damage(region)
+    def _show(self, frames: Tensor, status: str) -> None:
+        """The healing in the player, what came of it under the brush."""
+        self.state = frames[-1:]
+        self.player.step.value = 0
+        self.player.show(frames, ["its healing"])
+        grey = 255 * (1 - frames[-1, INK].clamp(0, 1))
+        self.brush.picture = grey.byte().numpy().tobytes()
+        self.status.value = f'<span role="status">{status}</span>'
+
+    def _erase_at(self, points: list[list[float]]) -> None:
+        x, y = torch.tensor(points, dtype=torch.float32).view(-1, 2).T - 0.5  # [P], cells' middles
+        self.damage(disc(y, x, torch.full_like(x, self.brush.radius)).any(0))
 
     @torch.inference_mode()
     def damage(self, region: Tensor) -> None:
         """Erase a region (bool `[28, 28]`) and let the rule heal it."""
+        alive_there = int((region & (self.state[0, LIFE] > ALIVE_ABOVE)).sum())
         hurt = erase(self.state, region)
         frames = self.rule.rollout(
             hurt, self.genome, self.steps, torch.tensor([0]), range(1, self.steps + 1),
             first_step=self.age,
         )  # fmt: skip
         self.age += self.steps
-        frames = torch.cat([hurt, frames[:, 0]])
-        self.state = frames[-1:]
-        self._show(frames)
-        self.player.step.value = 0
-        lost = int((region & (hurt[0, LIFE] == 0)).sum())
-        self.status.value = f"{lost} cells were erased; scrub the {self.steps} steps of healing."
+        self._show(
+            torch.cat([hurt, frames[:, 0]]),
+            f"{int(region.sum())} cells were erased, {alive_there} of them were alive. "
+            f"Scrub the {self.steps} steps of healing, or erase more.",
+        )
+        self.player.play.playing = True

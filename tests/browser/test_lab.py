@@ -114,7 +114,7 @@ def lab(tmp_path_factory):
 
         yield open_chapter
         browser.close()
-        assert errors == []
+    assert errors == []
 
 
 def wait(page, condition: str, seconds: int) -> None:
@@ -189,22 +189,58 @@ def test_the_explorer_grows_what_is_asked_for(lab):
     cell.screenshot(path=SCREENSHOTS / "05_explorer.png")
 
 
-def test_the_pointer_erases_and_the_kernel_hears_of_it(lab):
+@pytest.fixture
+def brush(lab):
+    """The cell with the brush."""
     page = lab("06_damage_and_regrowth.ipynb")
-    cell = page.locator(".jp-CodeCell", has=page.locator("canvas.nca-brush")).first
-    canvas = cell.locator("canvas.nca-brush")
+    return page.locator(".jp-CodeCell", has=page.locator("canvas.nca-brush")).first
+
+
+def erased(cell) -> int:
+    """How many cells the kernel says were erased."""
+    status = cell.locator("[role=status]", has_text="cells were erased")
+    expect(status).to_be_visible(timeout=30_000)
+    return int(status.inner_text().split()[0])
+
+
+def test_the_pointer_erases_and_the_kernel_hears_of_it(brush):
+    page, canvas, healing = brush.page, brush.locator("canvas.nca-brush"), brush.locator("img")
     canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
+    box, whole = canvas.bounding_box(), pixels(healing)
     page.mouse.move(box["x"] + 90, box["y"] + 60)
     page.mouse.down()
-    page.mouse.move(box["x"] + 190, box["y"] + 110, steps=12)
+    page.mouse.move(box["x"] + 190, box["y"] + 110, steps=3)
+    brush.screenshot(path=SCREENSHOTS / "06_erasing.png")
     page.mouse.up()
-    status = cell.locator(".widget-label", has_text="cells were erased")
-    expect(status).to_be_visible(timeout=30_000)
-    assert int(status.inner_text().split()[0]) > 5
-    healing = cell.locator("img.nca-growth")
-    hurt = pixels(healing)
-    cell.screenshot(path=SCREENSHOTS / "06_hurt.png")
-    drag(page, cell.locator(".widget-hslider", has_text="step"), 0.9)
-    assert becomes_another(healing, hurt)
-    cell.screenshot(path=SCREENSHOTS / "06_healed.png")
+    assert erased(brush) > 50  # a stroke without gaps, though the pointer moved in leaps
+    readout = brush.locator(".widget-hslider", has_text="step").locator(".widget-readout")
+    expect(readout).to_have_text("64", timeout=30_000)  # the healing plays by itself
+    healed = pixels(healing)
+    brush.screenshot(path=SCREENSHOTS / "06_healed.png")
+    drag(page, brush.locator(".widget-hslider", has_text="step"), 0)
+    assert becomes_another(healing, healed)
+    assert pixels(healing) != whole
+    brush.screenshot(path=SCREENSHOTS / "06_hurt.png")
+
+
+def test_the_keyboard_erases_too(brush):
+    canvas = brush.locator("canvas.nca-brush")
+    canvas.focus()
+    row = brush.locator(".widget-hslider", has_text="row").locator(".widget-readout")
+    before = int(row.inner_text())
+    for _ in range(3):
+        canvas.press("ArrowUp")  # and JupyterLab does not go to the cell above
+    expect(row).to_have_text(str(before - 3))
+    expect(canvas).to_be_focused()
+    canvas.press("Enter")
+    assert 15 < erased(brush) < 25  # a ring of radius 2.5
+    expect(brush.get_by_label("drag over it to erase")).to_be_visible()
+
+
+def test_sliders_and_a_button_erase_too(brush):
+    drag(brush.page, brush.locator(".widget-hslider", has_text="radius"), 0.6)
+    brush.get_by_role("button", name="erase").click()
+    assert erased(brush) > 50
+    brush.screenshot(path=SCREENSHOTS / "06_sliders.png")
+    brush.get_by_role("button", name="a fresh digit").click()
+    expect(brush.locator("[role=status]", has_text="Drag over")).to_be_visible(timeout=30_000)
