@@ -3,38 +3,104 @@
 import pytest
 import torch
 
-from nca_lib.exercises import chapter1
+from nca_lib.data import load_digits
+from nca_lib.exercises import chapter1, chapter2, chapter3, chapter4, chapter5, chapter6, chapter7
 from nca_lib.rule import NCA, RuleConfig
+from nca_lib.seeds import square
+from nca_lib.training import TrainingConfig
 
-
-def says(capsys, check, *answer) -> str:
-    check(*answer)
-    return capsys.readouterr().out
+torch.manual_seed(0)
+LAPLACE = torch.full((3, 3), -1 / 8)
+LAPLACE[1, 1] = 1.0
+RULE = NCA(RuleConfig(hidden=8))
+RULES = [NCA(RuleConfig(hidden=8)) for _ in range(10)]
+THREE, EIGHT = (RULE.genome(torch.tensor([digit])) for digit in (3, 8))
+WEIGHTS = torch.stack([rule.perceived.weight for rule in RULES])
+TEST = load_digits("embedded").test.limit(50)
+INK = TEST.images > 0.5
+OTHERS = TEST.images.roll(1, 0)
+IOU = ((INK & (OTHERS > 0.5)).sum((1, 2, 3)) / (INK | (OTHERS > 0.5)).sum((1, 2, 3))).mean().item()
+PALE = 0.8 * TEST.images  # is right at a threshold of 0.4
+Y, X = torch.arange(28)[:, None] - 13.5, torch.arange(28)[None] - 13.5
+DISTANCE = (Y**2 + X**2).sqrt()
+A, B = torch.randn(16), torch.randn(16)
+SPREAD = torch.randn(16, 16)
+CHECKS = [  # check, other arguments, right answers, wrong answers
+    (chapter1.check_reach, (), [10], [5, 20]),
+    (chapter1.check_laplacian, (), [LAPLACE], [LAPLACE.abs(), torch.zeros(2, 2), 0 * LAPLACE]),
+    (chapter1.check_alive_count, (), [9], [1, 4]),
+    (
+        chapter1.check_parameters,
+        (),
+        [NCA(RuleConfig(hidden=32, style_dim=0))],
+        [NCA(), NCA(RuleConfig(hidden=4, style_dim=0))],
+    ),
+    (
+        chapter2.check_loss_steps,
+        (),
+        [(30, 36, 42, 48)],
+        [(48, 42, 36, 30), (30, 36, 42, 44), (10, 30, 40, 48)],
+    ),
+    (chapter2.check_age, (), [8], [1, 32]),
+    (
+        chapter2.check_config,
+        (),
+        [TrainingConfig(pool_share=0.75, pool_start=0.0)],
+        [TrainingConfig(), TrainingConfig(pool_share=0.75)],
+    ),
+    (chapter3.check_genome_length, (RULE,), [32], [16, 5]),
+    (chapter3.check_halfway, (RULE,), [(THREE + EIGHT) / 2], [THREE, THREE[0]]),
+    (chapter3.check_mean, (RULES,), [WEIGHTS.mean(0)], [WEIGHTS.sum(0), WEIGHTS[0], WEIGHTS]),
+    (
+        chapter4.check_black,
+        (TEST,),
+        [1 - INK.double().mean().item()],
+        [INK.double().mean().item(), 0.5],
+    ),
+    (
+        chapter4.check_iou,
+        (TEST.images, OTHERS),
+        [IOU],
+        [((OTHERS > 0.5) == INK).double().mean().item(), 0.99],
+    ),
+    (chapter4.check_leak, (), ["blur"], ["seed"]),
+    (chapter4.check_threshold, (PALE, TEST), [0.4], [0.6]),
+    (chapter5.check_slowest, (), [0.5], [0.1, 1.0]),
+    (chapter5.check_far_seed, (), ["moves"], ["stays"]),
+    (chapter5.check_rest, (), ["life"], ["ink"]),
+    (
+        chapter6.check_ring,
+        (),
+        [(DISTANCE >= 6) & (DISTANCE <= 8)],
+        [square(4, 4, 20), DISTANCE, DISTANCE > 6, (DISTANCE > 6) & (DISTANCE < 6.5)],
+    ),
+    (chapter6.check_fraction, (0.25,), [0.25], [25, 0.5]),
+    (chapter6.check_everything, (), ["nothing"], ["noise"]),
+    (
+        chapter7.check_between,
+        (A, B),
+        [0.75 * A + 0.25 * B],
+        [0.25 * A + 0.75 * B, A, torch.zeros(3)],
+    ),
+    (chapter7.check_length, (), [4.0], [0.0, 16.0]),
+    (
+        chapter7.check_inverse,
+        (A, SPREAD, B),
+        [A + SPREAD @ B],
+        [SPREAD @ B, B, torch.zeros(3)],
+    ),
+]
 
 
 @pytest.mark.parametrize(
-    ("check", "right", "wrong"),
-    [
-        (chapter1.check_reach, 10, [None, 5, 20]),
-        (
-            chapter1.check_laplacian,
-            torch.full((3, 3), -1 / 8).index_put(
-                (torch.tensor(1), torch.tensor(1)), torch.tensor(1.0)
-            ),
-            [None, torch.ones(3, 3), torch.zeros(2, 2), torch.zeros(3, 3)],
-        ),
-        (chapter1.check_alive_count, 9, [None, 1, 4]),
-        (
-            chapter1.check_parameters,
-            NCA(RuleConfig(hidden=32, style_dim=0)),
-            [None, NCA(RuleConfig()), NCA(RuleConfig(hidden=4, style_dim=0))],
-        ),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
+    ("check", "others", "right", "wrong"), CHECKS, ids=[c[0].__name__ for c in CHECKS]
 )
-def test_check(capsys, check, right, wrong):
-    assert says(capsys, check, right).startswith("Right")
-    for answer in wrong:
-        message = says(capsys, check, answer)
-        assert message
+def test_check(capsys, check, others, right, wrong):
+    for answer in right:
+        check(answer, *others)
+        assert capsys.readouterr().out.startswith("Right")
+    for answer in [None, *wrong]:
+        check(answer, *others)
+        message = capsys.readouterr().out
+        assert message.strip()
         assert not message.startswith("Right")
