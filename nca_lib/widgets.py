@@ -79,6 +79,12 @@ def grow_frames(
     return torch.cat([start, frames[:, 0]])
 
 
+class Picture(w.Image):
+    """An Image with a tooltip, which is what a screen reader reads: it has no `alt`."""
+
+    description = traitlets.Unicode("").tag(sync=True)  # ipywidgets 8 shows no tooltip without
+
+
 class GrowthPlayer(w.VBox):
     """A slider over recorded frames, with a play button and a choice of channels.
 
@@ -97,7 +103,7 @@ class GrowthPlayer(w.VBox):
         self.view.tooltips = [f"{view}: {what}" for view, what in VIEWS.items()]
         w.jslink((self.play, "value"), (self.step, "value"))
         self.names: list[w.HTML] = []
-        self.images: list[w.Image] = []
+        self.images: list[Picture] = []
         self.row = w.HBox()
         self.step.observe(self._pick, "value")
         self.view.observe(lambda change: self._render(), "value")
@@ -110,7 +116,7 @@ class GrowthPlayer(w.VBox):
         names = names or [""] * len(self.growths)
         if len(self.images) != len(self.growths):
             self.names = [w.HTML() for _ in self.growths]
-            self.images = [w.Image(format="png") for _ in self.growths]
+            self.images = [Picture(format="png") for _ in self.growths]
             for image in self.images:
                 image.add_class("nca-growth")
                 image.layout.border = "1px solid #bbb"

@@ -163,6 +163,7 @@ def test_the_slider_scrubs_the_growth_and_play_plays_it(lab):
     page = lab("05_growth_explorer.ipynb")
     cell = page.locator(".jp-CodeCell", has=page.locator("img.nca-growth")).first
     picture, slider = cell.locator("img.nca-growth"), cell.locator(".widget-hslider")
+    assert "a 3" in picture.get_attribute("title")  # what a screen reader says
     before = pixels(picture)
     drag(page, slider, 0.35)
     assert becomes_another(picture, before)
