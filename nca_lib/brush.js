@@ -15,7 +15,8 @@ function render({ model, el }) {
   canvas.title = model.get("label");
   el.setAttribute("data-lm-suppress-shortcuts", "true"); // nor for JupyterLab
   Object.assign(canvas.style, {
-    width: `${size * SCALE}px`, border: "1px solid #bbb", cursor: "crosshair", touchAction: "none",
+    width: `${size * SCALE}px`, border: "1px solid #bbb", margin: "2px",
+    cursor: "crosshair", touchAction: "none",
   });
   el.appendChild(canvas);
 
@@ -94,7 +95,7 @@ function render({ model, el }) {
       send();
     }
   });
-  model.on("change:picture change:x change:y change:radius", draw);
+  model.on("change:rounds change:x change:y change:radius", draw);
   draw();
 }
 export default { render };

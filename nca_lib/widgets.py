@@ -100,6 +100,7 @@ class GrowthPlayer(w.VBox):
         self.view = w.ToggleButtons(
             options=list(VIEWS), description="show", style={"button_width": "80px"}
         )
+        self.view.layout = w.Layout(display="flex", flex_flow="row nowrap", width="420px")
         self.view.tooltips = [f"{view}: {what}" for view, what in VIEWS.items()]
         w.jslink((self.play, "value"), (self.step, "value"))
         self.names: list[w.HTML] = []
@@ -192,6 +193,7 @@ class Brush(anywidget.AnyWidget):
     y = traitlets.Int(SIZE // 2).tag(sync=True)
     radius = traitlets.Float(2.5).tag(sync=True)
     picture = traitlets.Bytes(bytes([255] * SIZE * SIZE)).tag(sync=True)  # only to the browser
+    rounds = traitlets.Int(0).tag(sync=True)  # the kernel has answered: draw anew
     stroke = traitlets.Dict({}).tag(sync=True)  # number; points [[x, y], ...] in cells
     label = traitlets.Unicode(
         "A digit: drag over it to erase. Or move the ring by arrow keys, and erase by Enter."
@@ -251,6 +253,7 @@ class DamageBrush(w.VBox):
         self.player.show(frames, ["its healing"])
         grey = 255 * (1 - frames[-1, INK].clamp(0, 1))
         self.brush.picture = grey.byte().numpy().tobytes()
+        self.brush.rounds += 1
         self.status.value = f'<span role="status">{status}</span>'
 
     def _erase_at(self, points: list[list[float]]) -> None:

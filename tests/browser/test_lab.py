@@ -95,11 +95,11 @@ def lab(tmp_path_factory):
         browser = playwright.chromium.launch_persistent_context(
             profile, executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1280, "height": 1400}
         )
-        page = browser.pages[0]
         errors = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
 
         def open_chapter(name: str):
+            page = browser.new_page()
+            page.on("pageerror", lambda error: errors.append(str(error)))
             page.goto(f"{address}/lab/tree/{name}?token={token}&reset")
             wait(page, "panel?.sessionContext?.session?.kernel?.status === 'idle'", 90)
             page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
@@ -159,8 +159,28 @@ def drag(page, slider, share: float) -> None:
     page.mouse.up()
 
 
-def test_the_slider_scrubs_the_growth_and_play_plays_it(lab):
-    page = lab("05_growth_explorer.ipynb")
+@pytest.fixture(scope="module")
+def chapter5(lab):
+    return lab("05_growth_explorer.ipynb")
+
+
+@pytest.fixture(scope="module")
+def chapter6(lab):
+    return lab("06_damage_and_regrowth.ipynb")
+
+
+def test_every_widget_is_shown(chapter5, chapter6):
+    for page, selector, count in (
+        (chapter5, "img.nca-growth", 5),
+        (chapter6, "canvas.nca-brush", 1),
+    ):
+        expect(page.locator(selector)).to_have_count(count)
+        expect(page.get_by_text("javascript error")).to_have_count(0)
+
+
+def test_the_slider_scrubs_the_growth_and_play_plays_it(chapter5):
+    page = chapter5
+    page.bring_to_front()
     cell = page.locator(".jp-CodeCell", has=page.locator("img.nca-growth")).first
     picture, slider = cell.locator("img.nca-growth"), cell.locator(".widget-hslider")
     assert "a 3" in picture.get_attribute("title")  # what a screen reader says
@@ -177,8 +197,8 @@ def test_the_slider_scrubs_the_growth_and_play_plays_it(lab):
     assert becomes_another(picture, before)
 
 
-def test_the_explorer_grows_what_is_asked_for(lab):
-    page = lab("05_growth_explorer.ipynb")
+def test_the_explorer_grows_what_is_asked_for(chapter5):
+    page = chapter5
     cell = page.locator(".jp-CodeCell", has=page.locator(".widget-dropdown")).first
     drag(page, cell.locator(".widget-hslider", has_text="step"), 0.5)
     picture = cell.locator("img.nca-growth").first
@@ -191,9 +211,12 @@ def test_the_explorer_grows_what_is_asked_for(lab):
 
 
 @pytest.fixture
-def brush(lab):
-    """The cell with the brush."""
-    page = lab("06_damage_and_regrowth.ipynb")
+def brush(chapter6):
+    """The cell with the brush, a fresh digit in it."""
+    page = chapter6
+    page.bring_to_front()
+    page.get_by_role("button", name="a fresh digit").click()
+    expect(page.locator("[role=status]", has_text="Drag over")).to_be_visible(timeout=30_000)
     return page.locator(".jp-CodeCell", has=page.locator("canvas.nca-brush")).first
 
 
