@@ -21,7 +21,7 @@ from nca_lib.checkpoints import load, write_atomically
 from nca_lib.data import Dataset, load_digits
 from nca_lib.errors import InputError
 from nca_lib.presets import PRESETS
-from nca_lib.pretraining import initial_rule, load_digit_rules, merge, pretrain
+from nca_lib.pretraining import initial_rule, load_digit_rules, merge, pretrain, widen
 from nca_lib.ranks import Ranks
 from nca_lib.rule import INK, NCA, RuleConfig
 from nca_lib.training import (
@@ -321,6 +321,7 @@ def finetune(
     ranks, target = Ranks.join(pick_device(device))
     if start is not None and start.is_file():
         rule = load(start).train()
+        rule = widen(rule, hidden) if hidden else rule
     elif merging == MergeName.scratch:
         rule = initial_rule(rule_from(plan.rule, style_dim, hidden), seed)
     else:

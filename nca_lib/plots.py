@@ -78,6 +78,19 @@ def film_strip(frames: Tensor, steps: list, title: str, caption: str = "") -> Fi
     return figure
 
 
+def film_strips(rows: dict[str, Tensor], steps: list, title: str, caption: str = "") -> Figure:
+    """Several growths, each `[R, H, W]`, one below the other, their names on the left."""
+    height = 0.55 + 0.9 * len(rows) + (0.2 if caption else 0)
+    figure = new_figure(max(4, len(steps) * 0.85), height, title, caption)
+    axes = figure.subplots(len(rows), len(steps), squeeze=False)
+    for first, (line, (name, frames)) in enumerate(zip(axes, rows.items(), strict=True)):
+        for ax, frame, step in zip(line, frames, steps, strict=True):
+            above = step if isinstance(step, str) else f"step {step}"
+            show_digit(ax, frame, "" if first else above)
+        line[0].set_ylabel(name, fontsize=8)
+    return figure
+
+
 def smooth(values: list[float], width: int = 5) -> np.ndarray:
     """Mean over a sliding window that shrinks at the ends."""
     width = min(width, len(values))

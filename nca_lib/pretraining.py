@@ -180,6 +180,28 @@ def merge(rules: list[NCA], how: Merging, seed: int = 0) -> NCA:
     return merged
 
 
+def widen(rule: NCA, hidden: int, seed: int = 0) -> NCA:
+    """The same rule with a wider hidden layer: it does what it did, with room to learn more.
+
+    The new units perceive as those of a new rule do, and change nothing yet (Net2Net: Chen et al.,
+    2016, with zeros where they copy).
+
+    Raises:
+        InputError: the layer would become narrower.
+    """
+    old, width = rule.state_dict(), rule.config.hidden
+    if hidden < width:
+        raise InputError(f"hidden is {hidden}, the rule has {width} already: choose more")
+    wide = initial_rule(replace(rule.config, hidden=hidden), seed)
+    new = wide.state_dict()
+    for name in ("perceived.weight", "perceived.bias", "told.weight"):  # [hidden, ...]
+        new[name][:width] = old.pop(name)
+    new["update.weight"][:, :width] = old.pop("update.weight")  # [C, hidden]
+    wide.load_state_dict(new | old)
+    wide.record = rule.record
+    return wide
+
+
 def load_digit_rules(folder: Path) -> list[NCA]:
     """The ten rules of a pretraining.
 

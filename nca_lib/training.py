@@ -29,6 +29,7 @@ from nca_lib.rule import INK, NCA
 from nca_lib.seeds import SIZE, blurred_state, disc, erase, seed_state
 from nca_lib.sparse import ALIVE_ABOVE, LIFE
 
+ANCHOR = 2  # channel of the cell state: where the growth began, for rules that are taught to know
 STATE_BOUND = 2.0  # |state| above this is penalised
 WILD = 10.0  # |state| above this never comes back: such a sample of the pool starts anew
 TRIES = 5  # batches in a row whose loss is not finite before training gives up
@@ -52,6 +53,7 @@ class TrainingConfig:
     damage_share: float = 0.25  # of the pooled samples that lose a disc,
     switch_share: float = 0.25  # and, in growth, that are told to become another digit
     life_weight: float = 0.25  # of the life channel's error, beside the ink's
+    anchor_weight: float = 0.0  # in growth, of the error of the anchor: see `anchor_target`
     overflow_weight: float = 0.1  # of the penalty on |state| > 2
     kl_weight: float = 0.05  # nats a pixel, against squared errors, rising from 0 until
     kl_full: float = 0.5  # this share of the iterations: first find the digits, then tidy styles
@@ -110,8 +112,24 @@ class TrainingDiverged(Exception):
 
 
 def life_target(images: Tensor) -> Tensor:
-    """Where tissue should be: the ink, dilated by two cells. `[B, 1, H, W]` to the same."""
-    return (F.max_pool2d(images, 5, stride=1, padding=2) > 0.1).to(images.dtype)
+    """Where tissue should be: the ink dilated by two cells, its gaps closed. `[B, 1, H, W]`.
+
+    Gaps of up to six cells are filled (a dilation by five, an erosion by three), so that the inside
+    of a 0 lives, and with it the cell in the middle where the growth began.
+    """
+    wide = F.max_pool2d((images > 0.1).to(images.dtype), 11, stride=1, padding=5)
+    return -F.max_pool2d(-wide, 7, stride=1, padding=3)
+
+
+def anchor_target(images: Tensor) -> Tensor:
+    """The third channel marks the cell that grew first, `[B, 1, H, W]`: 1 there, 0 elsewhere.
+
+    The seed carries this mark (`seeds.seed_state`). A rule has no coordinates, so a picture may
+    drift, and nobody can tell it back; a rule that keeps the mark can measure from it.
+    """
+    target = torch.zeros_like(images)
+    target[:, :, images.shape[2] // 2, images.shape[3] // 2] = 1.0
+    return target
 
 
 class Losses(NamedTuple):
@@ -119,6 +137,7 @@ class Losses(NamedTuple):
 
     ink: Tensor
     life: Tensor
+    anchor: Tensor
     overflow: Tensor
     kl: Tensor
 
@@ -129,10 +148,15 @@ def growth_losses(frames: Tensor, images: Tensor, config: TrainingConfig) -> Los
     weights = weights / weights.sum()
     ink = (frames[:, :, INK] - images[:, 0]).square().mean((1, 2, 3))  # [R]
     life = (frames[:, :, LIFE] - life_target(images)[:, 0]).square().mean((1, 2, 3))  # [R]
+    anchor = torch.zeros_like(ink)
+    if config.task == "grow" and config.anchor_weight:
+        off = frames[:, :, ANCHOR] - anchor_target(images)[:, 0]
+        anchor = off.square().mean((1, 2, 3))  # [R]
     overflow = (frames.abs() - STATE_BOUND).relu().square().mean()
     return Losses(
         ink @ weights,
         config.life_weight * (life @ weights),
+        config.anchor_weight * (anchor @ weights),
         config.overflow_weight * overflow,
         torch.zeros((), device=frames.device),
     )
@@ -293,7 +317,7 @@ def draw_batch(run: Run, digits: Digits, config: TrainingConfig) -> Batch:
     new, hit = fresh + switched, round(config.damage_share * len(taken))
     drawn = torch.randint(len(digits), (new,), generator=generator)
     noise = torch.randn(new, run.rule.config.style_dim, generator=generator)
-    centre = torch.rand(2, hit, generator=generator) * SIZE
+    centre = SIZE / 4 + torch.rand(2, hit, generator=generator) * SIZE / 2  # where the digit is
     regions = disc(centre[0], centre[1], 3 + 4 * torch.rand(hit, generator=generator))
     seeds = torch.randint(2**62, (config.batch_size,), generator=generator)
 
@@ -327,7 +351,7 @@ def grow_batch(run: Run, batch: Batch, digits: Digits, config: TrainingConfig) -
     """Grow this rank's share, leave its gradients in the rule, put it into the pool.
 
     Returns:
-        The losses and the pixel accuracy `[5]`, this rank's part of the sums.
+        The losses and the pixel accuracy `[6]`, this rank's part of the sums.
     """
     rule, (size, new, fresh) = run.rule, batch.counts
     device = rule.kernels.device

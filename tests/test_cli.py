@@ -90,6 +90,9 @@ def test_help(command):
 def test_train_evaluate_grow(tmp_path):
     small = ("--iterations", 2, "--batch-size", 2, "--steps", 4, "--hidden", 8, "--out", tmp_path)
     nca("finetune", "--merge", "scratch", *small)
+    nca("finetune", "--from", tmp_path / "unified.safetensors", *small[:6], "--hidden", 12,
+        "--out", tmp_path / "wider")  # fmt: skip
+    assert load(tmp_path / "wider" / "unified.safetensors").config.hidden == 12
     nca("restore", *small)
     out = nca("evaluate", "--weights", tmp_path / "unified.safetensors", "--limit", 100,
               "--json", tmp_path / "m.json", "--figures", tmp_path / "figures")  # fmt: skip

@@ -65,9 +65,8 @@ CHECKS = [  # check, other arguments, right answers, wrong answers
     ),
     (chapter4.check_leak, (), ["blur"], ["seed"]),
     (chapter4.check_threshold, (PALE, TEST), [0.4], [0.6]),
-    (chapter5.check_slowest, (), [0.5], [0.1, 1.0]),
-    (chapter5.check_far_seed, (), ["moves"], ["stays"]),
-    (chapter5.check_rest, (), ["life"], ["ink"]),
+    (chapter5.check_shift, (), [(-3, 3)], [(3, -3), (11, 17), (-3.2, 3.1), (1, 2, 3)]),
+    (chapter5.check_slow, (), [0.1], [0.0, 0.05, 0.5, 2.0]),
     (
         chapter6.check_ring,
         (),
@@ -104,3 +103,11 @@ def test_check(capsys, check, others, right, wrong):
         message = capsys.readouterr().out
         assert message.strip()
         assert not message.startswith("Right")
+
+
+def test_chance_needs_two_answers(capsys):
+    for answers in ((None, None), (True, True), (False, False), (False, True)):
+        chapter5.check_chance(*answers)
+        assert not capsys.readouterr().out.startswith("Right")
+    chapter5.check_chance(True, False)
+    assert capsys.readouterr().out.startswith("Right")

@@ -16,16 +16,20 @@ from nca_lib.checkpoints import load, read_tensors
 from nca_lib.data import Digits
 from nca_lib.errors import InputError
 from nca_lib.pool import Pool
-from nca_lib.pretraining import initial_rule, merge, pretrain
+from nca_lib.pretraining import initial_rule, merge, pretrain, widen
 from nca_lib.rule import RuleConfig
+from nca_lib.seeds import seed_state
 from nca_lib.training import (
+    ANCHOR,
     Outputs,
     TrainingConfig,
     TrainingDiverged,
     TrainingStopped,
+    anchor_target,
     draw_batch,
     growth_losses,
     learning_rate,
+    life_target,
     new_run,
     second_half,
     train,
@@ -243,6 +247,30 @@ def test_the_loss_is_taken_at_the_steps_asked_for():
     assert growth_losses(frames, images, config).overflow.item() == pytest.approx(0.1 / 6)
 
 
+def test_tissue_surrounds_the_ink_and_fills_its_holes():
+    ring = torch.zeros(1, 1, 28, 28)
+    ring[:, :, 6:21, 9:18] = 1.0
+    ring[:, :, 8:19, 11:16] = 0.0  # a hole 5 cells wide
+    tissue = life_target(ring)
+    assert tissue[0, 0, 4:23, 7:20].all()
+    assert tissue.sum() == 19 * 13
+    apart = torch.zeros(1, 1, 28, 28)
+    apart[:, :, :, 2] = apart[:, :, :, 25] = 1.0
+    assert not life_target(apart)[0, 0, :, 10:18].any()  # too far to be a hole
+
+
+def test_the_anchor_is_where_the_seed_is():
+    images = torch.rand(2, 1, 28, 28)
+    assert torch.equal(anchor_target(images), seed_state(2, 3)[:, ANCHOR : ANCHOR + 1])
+    frames = seed_state(2, 6).repeat(2, 1, 1, 1, 1)  # [R, B, C, H, W]
+    config = replace(CONFIG, anchor_weight=1.0)
+    assert growth_losses(frames, images, config).anchor == 0
+    moved = growth_losses(frames.roll(1, 3), images, config)
+    assert moved.anchor.item() == pytest.approx(2 / 784)  # gone here, there too much
+    assert growth_losses(frames.roll(1, 3), images, CONFIG).anchor == 0
+    assert growth_losses(frames, images, replace(config, task="restore")).anchor == 0
+
+
 def test_learning_rate_rises_and_falls():
     config = replace(CONFIG, iterations=100)
     rates = [learning_rate(i, config) for i in range(100)]
@@ -340,3 +368,19 @@ def test_merging():
         merge(rules[:9], "mean")
     with pytest.raises(InputError, match="digit 3 has another configuration"):
         merge([*rules[:3], initial_rule(replace(RULE, hidden=8), 0), *rules[4:]], "mean")
+
+
+def test_a_wider_rule_does_the_same_and_can_learn_more(digits):
+    rule = initial_rule(RULE, 1)
+    torch.nn.init.normal_(rule.update.weight, std=0.1)
+    wide = widen(rule, 24)
+    genome = rule.genome(torch.tensor([3]))
+    torch.testing.assert_close(wide.genome(torch.tensor([3])), genome)
+    frames = [r.rollout(seed_state(1, 6), genome, 8, torch.tensor([0])) for r in (rule, wide)]
+    torch.testing.assert_close(*frames)
+    assert wide.perceived.weight[16:].abs().min() > 0  # new units perceive,
+    assert not wide.update.weight[:, 16:].any()  # and change nothing yet
+    train(wide, digits, replace(CONFIG, iterations=2), progress=False)
+    assert wide.update.weight[:, 16:].any()
+    with pytest.raises(InputError, match="hidden is 8, the rule has 16"):
+        widen(rule, 8)

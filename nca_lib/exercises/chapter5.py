@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 
-def check_slowest(fire_rate: float | None) -> None:
-    """At which fire rate a growth needs twice the steps that it needs at 1."""
+def check_shift(shift: tuple[int, int] | None) -> None:
+    """By how many rows and columns a digit moves whose seed is at (11, 17) instead of (14, 14)."""
+    if shift is None:
+        print("Give two numbers: shift = (rows, columns)")
+        return
+    if len(shift) != 2:
+        print(f"Two numbers are wanted, yours are {len(shift)}.")
+        return
+    rows, columns = (float(number) for number in shift)
+    if (rows, columns) == (-3, 3):
+        print("Right: 3 rows up and 3 columns to the right, as the seed.")
+    elif (rows, columns) in ((3, -3), (3, 3)):
+        print("The signs: row 0 is at the top, and column 0 on the left.")
+    elif (round(rows), round(columns)) == (-3, 3):
+        print("Almost: round to whole cells.")
+    else:
+        print(f"Not ({rows:g}, {columns:g}): subtract the centre of the ink with the usual seed.")
+
+
+def check_slow(fire_rate: float | None) -> None:
+    """The fire rate at which half of the ink is there after about 43 steps, not 10 as at 0.5."""
     if fire_rate is None:
         print("Give a number between 0 and 1: fire_rate = ...")
-    elif abs(fire_rate - 0.5) < 0.06:
-        print("Right: a cell that acts in every second step needs twice as many.")
+    elif not 0 < fire_rate <= 1:
+        print(f"{fire_rate} is no probability that a cell fires.")
+    elif abs(fire_rate - 0.1) < 0.025:
+        print("Right: about a fifth of the rate, about four times the steps.")
+    elif fire_rate < 0.1:
+        print(f"At {fire_rate} it takes longer than 43 steps.")
     else:
-        print(f"At {fire_rate} a cell acts in one of {1 / max(fire_rate, 1e-9):.1f} steps.")
+        print(f"At {fire_rate} it takes fewer than 43 steps.")
 
 
-def check_far_seed(answer: str | None) -> None:
-    """What happens to a digit whose seed is planted four cells higher."""
-    if answer is None:
-        print("Answer 'moves', 'stays' or 'breaks'.")
-    elif answer == "moves":
-        print("Right: the rule knows no coordinates, so the whole digit moves with its seed.")
+def check_chance(same_at_1: bool | None, same_at_half: bool | None) -> None:
+    """Whether the states of two growths with different fire masks are the same."""
+    if same_at_1 is None or same_at_half is None:
+        print("Give two booleans: compare the last states with torch.equal.")
+    elif not same_at_1:
+        print("At fire rate 1 every cell fires in every step: what is left for a mask to decide?")
+    elif same_at_half:
+        print("At 0.5 different cells fire: compare all channels, not what you see of the ink.")
     else:
-        print(f"Not '{answer}': try it with the slider 'seed row'.")
-
-
-def check_rest(answer: str | None) -> None:
-    """Which view shows tissue around the ink that carries none."""
-    if answer is None:
-        print("Answer 'ink', 'life' or 'hidden'.")
-    elif answer == "life":
-        print("Right: its target is the ink, widened by two cells.")
-    else:
-        print(f"Not '{answer}': go through the three views at the last step.")
+        print("Right: at 1 nothing is left to chance; at 0.5 each growth has its own way to a 3.")
