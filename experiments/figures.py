@@ -8,7 +8,7 @@ import numpy as np
 from common import Results
 from matplotlib.ticker import PercentFormatter
 
-from nca_lib.plots import BLUE, GREY, ORANGE, new_figure, save_figure
+from nca_lib.plots import BLUE, GREY, ORANGE, in_percent, legend, new_figure, save_figure
 
 MEASURES = {
     "pixel_accuracy": "pixel accuracy",
@@ -56,8 +56,9 @@ def draw_merging(results: Results, variants: tuple[str, ...], path: Path) -> Non
         label = "scratch, with the iterations of pretraining" if variant == "longer" else variant
         ax.plot(x, y.mean(0), line, color=colour, label=label)
         ax.fill_between(x, y.min(0), y.max(0), color=colour, alpha=0.15, lw=0)
-    ax.set(xlabel="iteration of fine-tuning", ylabel="pixel accuracy", ylim=(0.86, None))
-    ax.legend(loc="lower right")
+    ax.set(xlabel="training iteration", ylabel="pixel accuracy", ylim=(0.86, None))
+    in_percent(ax)
+    legend(ax, loc="lower right")
     save_figure(figure, path)
     path.with_suffix(".md").write_text(table(results, list(variants)) + "\n")
 

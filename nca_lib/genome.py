@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from scipy.special import gammaincinv
 from torch import Tensor, nn
 
 from nca_lib.data import check_images, check_labels
@@ -61,16 +62,26 @@ class Genome(nn.Module):
         """Fit a Gaussian to the codes of each label: `average` and `spread`, a Cholesky factor.
 
         The covariance of all codes a label's pictures may be given is that of their means plus
-        their mean variance. Labels with fewer than two pictures keep what they had.
+        their mean variance. Some hands are so unusual that they stretch it for all others, so it
+        is scaled until half of the pictures lie within the radius that holds half of a Gaussian.
+        Labels with fewer than two pictures keep what they had.
         """
         variance = code.log_variance.exp()
         for label in labels.unique().tolist():
             mean, own = code.mean[labels == label].double(), variance[labels == label].double()
             if len(mean) > 1:
                 covariance = mean.T.cov(correction=0).reshape(self.spread[label].shape)
-                covariance = covariance + own.mean(0).diag()
+                spread = torch.linalg.cholesky(covariance + own.mean(0).diag())
                 self.average[label] = mean.mean(0).float()
-                self.spread[label] = torch.linalg.cholesky(covariance).float()
+                self.spread[label] = (spread * self.bulk(mean, own, spread)).float()
+
+    def bulk(self, mean: Tensor, variance: Tensor, spread: Tensor) -> Tensor:
+        """How much wider half of the codes lie than half of the Gaussian, 1 if they are normal."""
+        noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(0)).double()
+        off = (mean + variance.sqrt() * noise - mean.mean(0)).T  # [S, N]
+        squared = torch.linalg.solve_triangular(spread, off, upper=False).square().sum(0)
+        half = 2 * gammaincinv(self.style_dim / 2, 0.5)  # median of chi-squared
+        return (squared.median() / half).sqrt()
 
     def style_of(self, code: Tensor, labels: Tensor) -> Tensor:
         """Codes `[B, S]` as styles `[B, S]`, the inverse of what `forward` does with a style."""

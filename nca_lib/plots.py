@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from PIL import Image
 from torch import Tensor
 
@@ -23,23 +25,42 @@ LOOK = {
     "axes.spines.right": False,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
-    "legend.frameon": False,
     "lines.linewidth": 1.6,
 }
+DPI = 110  # of figures on the screen and in the README
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"  # Okabe and Ito (2008)
 LINES = ("-", "--", ":", "-.")
 PAPER = "gray_r"  # ink dark, paper light
 
 
-def new_figure(width: float, height: float, title: str, caption: str) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
+class Sheet(Figure):
+    """A matplotlib figure whose axes have our look, whatever the settings of whoever draws."""
+
+    def subplots(self, *args, **kwargs):
+        with rc_context(LOOK):
+            return super().subplots(*args, **kwargs)
+
+
+def new_figure(width: float, height: float, title: str, caption: str = "") -> Figure:
+    """An empty figure, in inches, with a title above and a caption below."""
+    figure = Sheet(figsize=(width, height), layout="constrained", dpi=DPI)
     figure.suptitle(title, fontsize=11, fontweight="bold")
     if caption:
         figure.supxlabel(caption, fontsize=8, color=GREY)
     return figure
 
 
-def show_digit(axes, picture: Tensor, title: str = "") -> None:
+def legend(axes: Axes, **where) -> None:
+    """A legend without a frame."""
+    axes.legend(frameon=False, fontsize=8, **where)
+
+
+def in_percent(axes: Axes, decimals: int = 0) -> None:
+    """Label the y axis, which shows shares, in per cent."""
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals))
+
+
+def show_digit(axes: Axes, picture: Tensor, title: str = "") -> None:
     """One digit, `[H, W]`, in a thin frame."""
     axes.imshow(picture.clamp(0, 1).cpu().numpy(), cmap=PAPER, vmin=0, vmax=1)
     axes.set_title(title, fontsize=7, fontweight="normal", pad=2)
@@ -48,40 +69,67 @@ def show_digit(axes, picture: Tensor, title: str = "") -> None:
         spine.set(visible=True, color="#cccccc")
 
 
-def compare(originals: Tensor, grown: Tensor, title: str, caption: str) -> Figure:
+def compare(originals: Tensor, grown: Tensor, title: str, caption: str = "") -> Figure:
     """Originals above grown digits, both `[N, H, W]`, with the pixel accuracy of each."""
     right = ((originals > 0.5) == (grown > 0.5)).float().mean((1, 2))
-    columns = 10
+    columns = min(10, len(originals))
     rows = -(-len(originals) // columns)
-    figure = new_figure(columns * 0.72, rows * 1.75 + 0.7, title, caption)
+    figure = new_figure(columns * 0.78 + 0.3, rows * 1.75 + 0.6, title, caption)
     axes = figure.subplots(2 * rows, columns, squeeze=False)
-    for ax in axes.flat:
+    for ax in axes.flat[2 * len(originals) :]:
         ax.axis("off")
     for i in range(len(originals)):
         row, column = 2 * (i // columns), i % columns
-        for ax, picture, label in (
-            (axes[row, column], originals[i], "original"),
-            (axes[row + 1, column], grown[i], f"{right[i]:.1%}"),
-        ):
-            ax.axis("on")
-            show_digit(ax, picture, label)
+        show_digit(axes[row, column], originals[i])
+        show_digit(axes[row + 1, column], grown[i], f"{right[i]:.1%}")
+    for row in range(rows):
+        axes[2 * row, 0].set_ylabel("original", fontsize=8)
+        axes[2 * row + 1, 0].set_ylabel("grown", fontsize=8)
+    return figure
+
+
+def mosaic(
+    pictures: Tensor,
+    title: str,
+    caption: str = "",
+    rows: list | None = None,
+    columns: list | None = None,
+    down: str = "",
+    across: str = "",
+) -> Figure:
+    """Many digits, `[R, K, H, W]`, side by side and one below the other.
+
+    Args:
+        rows: a name for each row, on the left.
+        columns: a name for each column, on top.
+        down: what the rows are.
+        across: what the columns are.
+    """
+    r, k, height, width = pictures.shape
+    figure = new_figure(0.5 * k + 0.5, 0.5 * r + 0.9, title, caption)
+    ax = figure.subplots()
+    whole = pictures.clamp(0, 1).permute(0, 2, 1, 3).reshape(r * height, k * width)
+    ax.imshow(whole.cpu().numpy(), cmap=PAPER, vmin=0, vmax=1)
+    ax.xaxis.tick_top()
+    ax.xaxis.set_label_position("top")
+    ax.set_xticks(range(width // 2, k * width, width) if columns else [], columns)
+    ax.set_yticks(range(height // 2, r * height, height) if rows else [], rows)
+    ax.tick_params(length=0)
+    ax.set(xlabel=across, ylabel=down)
+    for spine in ax.spines.values():
+        spine.set(visible=True, color="#cccccc")
     return figure
 
 
 def film_strip(frames: Tensor, steps: list, title: str, caption: str = "") -> Figure:
     """The growth, `[R, H, W]`, a picture for each step in `steps` (or for each name, if text)."""
-    figure = new_figure(max(4, len(steps) * 0.85), 1.45, title, caption)
-    for ax, frame, step in zip(
-        figure.subplots(1, len(steps), squeeze=False)[0], frames, steps, strict=True
-    ):
-        show_digit(ax, frame, step if isinstance(step, str) else f"step {step}")
-    return figure
+    return film_strips({"": frames}, steps, title, caption)
 
 
 def film_strips(rows: dict[str, Tensor], steps: list, title: str, caption: str = "") -> Figure:
     """Several growths, each `[R, H, W]`, one below the other, their names on the left."""
-    height = 0.55 + 0.9 * len(rows) + (0.2 if caption else 0)
-    figure = new_figure(max(4, len(steps) * 0.85), height, title, caption)
+    height = 0.5 + 0.95 * len(rows) + (0.2 if caption else 0)
+    figure = new_figure(max(3.2, len(steps) * 0.85), height, title, caption)
     axes = figure.subplots(len(rows), len(steps), squeeze=False)
     for first, (line, (name, frames)) in enumerate(zip(axes, rows.items(), strict=True)):
         for ax, frame, step in zip(line, frames, steps, strict=True):
@@ -114,7 +162,7 @@ def learning_curves(logs: dict[str, list[dict]]) -> Figure:
             x = [e["iteration"] for e in logs[name]]
             ax.plot(x, smooth([e["ink"] for e in logs[name]]), line, color=colour, label=name)
     ax.set(yscale="log", xlabel="training iteration", ylabel="squared error of the ink")
-    ax.legend()
+    legend(ax)
     return figure
 
 
@@ -131,7 +179,8 @@ def accuracy_by_step(results: dict) -> Figure:
         label = name.replace("_", " ")
         ax.axhline(rows[name]["pixel_accuracy"], color=ORANGE, ls=line, lw=1, label=label)
     ax.set(xlabel="step of the growth", ylabel="pixel accuracy")
-    ax.legend(loc="center right", bbox_to_anchor=(1, 0.6))
+    in_percent(ax)
+    legend(ax, loc="center right", bbox_to_anchor=(1, 0.6))
     return figure
 
 
@@ -148,7 +197,7 @@ def per_digit_bars(results: dict) -> Figure:
         label = key.replace("_", " ").replace("iou", "IoU")
         ax.bar(x + shift, values, 0.38, color=colour, hatch=hatch, edgecolor="white", label=label)
     ax.set(xticks=x, xticklabels=list(rows), xlabel="digit", ylim=(0, 1.05))
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return figure
 
 
@@ -189,8 +238,7 @@ def save_gif(frames: Tensor, path: Path, scale: int = 8, milliseconds: int = 80)
 def save_strip(frames: Tensor, path: Path) -> None:
     """A film strip of `[R, H, W]`, twelve frames of it at most."""
     steps = np.unique(np.linspace(0, len(frames) - 1, 12).round().astype(int)).tolist()
-    with rc_context(LOOK):
-        save_figure(film_strip(frames[steps], steps, "One cell grows into a digit"), path)
+    save_figure(film_strip(frames[steps], steps, "One cell grows into a digit"), path)
 
 
 def write_figures(
@@ -211,23 +259,20 @@ def write_figures(
     worst = wrong.argsort(descending=True)[:10]
     how = "grown from one cell" if results["task"] == "grow" else "restored from the blur"
     under = f"Below each original the digit {how}, after {steps} steps, with its pixel accuracy."
-    with rc_context(LOOK):
-        figures = {
-            "originals_and_grown": compare(
-                originals[first], grown[first], "Originals and grown digits", under
-            ),
-            "film_strip": film_strip(
-                frames[:, first[3 % len(first)]], strip, "The growth of a digit"
-            ),
-            "accuracy_by_step": accuracy_by_step(results),
-            "per_digit": per_digit_bars(results),
-            "worst_cases": compare(
-                originals[worst], grown[worst], f"The worst ten of {len(some)}", under
-            ),
-        }
-        if logs:
-            figures["learning_curves"] = learning_curves(logs)
-        return [
-            save_figure(figure, Path(folder) / f"{number:02d}_{name}.png")
-            for number, (name, figure) in enumerate(figures.items(), 1)
-        ]
+    figures = {
+        "originals_and_grown": compare(
+            originals[first], grown[first], "Originals and grown digits", under
+        ),
+        "film_strip": film_strip(frames[:, first[3 % len(first)]], strip, "The growth of a digit"),
+        "accuracy_by_step": accuracy_by_step(results),
+        "per_digit": per_digit_bars(results),
+        "worst_cases": compare(
+            originals[worst], grown[worst], f"The worst ten of {len(some)}", under
+        ),
+    }
+    if logs:
+        figures["learning_curves"] = learning_curves(logs)
+    return [
+        save_figure(figure, Path(folder) / f"{number:02d}_{name}.png")
+        for number, (name, figure) in enumerate(figures.items(), 1)
+    ]

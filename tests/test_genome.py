@@ -39,7 +39,12 @@ def test_fitted_styles_are_standard_normal_in_every_label(fitted):
     for label in range(3):
         style = genome.style_of(code.mean, labels)[labels == label]
         torch.testing.assert_close(style.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
-        torch.testing.assert_close(style.T.cov(correction=0), torch.eye(3), atol=1e-3, rtol=0)
+        covariance = style.T.cov(correction=0)
+        scale = covariance.diag().mean()
+        torch.testing.assert_close(covariance, scale * torch.eye(3), atol=1e-3, rtol=0)
+        assert abs(scale - 1) < 0.15  # a median of 200
+        half = 2.366  # median of chi-squared with three degrees of freedom
+        assert abs((style.square().sum(1) < half).double().mean() - 0.5) < 0.02
 
 
 def test_a_style_becomes_the_code_it_came_from(fitted):
@@ -62,10 +67,20 @@ def test_labels_without_pictures_keep_their_scale(fitted):
 
 def test_the_uncertainty_of_codes_counts():
     torch.manual_seed(0)
-    genome, labels = Genome(4, 3), torch.zeros(500, dtype=torch.int64)
-    genome.fit_styles(StyleCode(torch.randn(500, 3), torch.full((500, 3), 8.0).log()), labels)
+    genome, labels = Genome(4, 3), torch.zeros(5000, dtype=torch.int64)
+    genome.fit_styles(StyleCode(torch.randn(5000, 3), torch.full((5000, 3), 8.0).log()), labels)
     covariance = genome.spread[0] @ genome.spread[0].T
     torch.testing.assert_close(covariance, 9 * torch.eye(3), atol=0.3, rtol=0)
+
+
+def test_a_few_unusual_hands_do_not_stretch_all_others():
+    torch.manual_seed(0)
+    genome, codes = Genome(4, 3), torch.randn(5000, 3)
+    codes[:150] *= 6  # 3 % far out: they alone double the variance
+    genome.fit_styles(StyleCode(codes, torch.full((5000, 3), -10.0)), torch.zeros(5000).long())
+    assert codes.var(0).mean() > 1.9
+    variance = (genome.spread[0] @ genome.spread[0].T).diag()
+    torch.testing.assert_close(variance, torch.ones(3), atol=0.15, rtol=0)
 
 
 def test_a_rule_infers_styles_and_tells_the_cells_the_code():
