@@ -356,7 +356,7 @@ def restore(
     )
     ranks, target = Ranks.join(pick_device(device))
     data = open_data(data_root, preset)
-    rule = initial_rule(rule_from(plan.rule, 0, hidden), seed).to(target)
+    rule = initial_rule(rule_from(plan.restorer, None, hidden), seed).to(target)
     train_one(rule, data.train, data, config, folder, "restore", resume, stop_on_signals(), ranks)
     ranks.leave()
 
@@ -471,7 +471,7 @@ def run(
         if name == "unified":
             rule = merge(load_digit_rules(folder), "mean", seed)
         else:
-            rule = initial_rule(replace(plan.rule, style_dim=0), seed)
+            rule = initial_rule(plan.restorer, seed)
         config = replace(config, seed=seed)
         files.append(
             train_one(rule.to(target), data.train, data, config, folder, name, resume, stop)

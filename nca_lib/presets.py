@@ -10,18 +10,24 @@ from nca_lib.training import TrainingConfig
 
 @dataclass(frozen=True)
 class Preset:
-    """A rule and its three trainings."""
+    """Two rules and their three trainings."""
 
-    rule: RuleConfig
+    rule: RuleConfig  # that grows digits
+    restorer: RuleConfig  # that sharpens a blur
     pretrain: TrainingConfig  # of each digit
     finetune: TrainingConfig
     restore: TrainingConfig
 
 
+# To undo a blur a cell needs each of its neighbours, not slopes alone: after 400 iterations it has
+# 98.9 % of the pixels right, with Sobel filters 98.5.
+RESTORER = RuleConfig(style_dim=0, perception="patch", hidden=192)
+
 PRESETS = {
     # The embedded sample, two CPU cores, under ten minutes from start to table.
     "quick": Preset(
         rule=RuleConfig(),
+        restorer=RESTORER,
         pretrain=TrainingConfig(iterations=60),
         # Too short to learn to change digits as well: that costs stability (README, "Results").
         finetune=TrainingConfig(iterations=1000, pool_renewal=1.0, switch_share=0.0),
@@ -30,8 +36,19 @@ PRESETS = {
     # Full MNIST, hours on a CPU.
     "full": Preset(
         rule=RuleConfig(),
-        pretrain=TrainingConfig(iterations=2000),
-        finetune=TrainingConfig(iterations=40_000),
+        restorer=RESTORER,
+        pretrain=TrainingConfig(iterations=2000, anchor_weight=3.0),
+        # Pictures learn to keep their place and to heal: most samples come from the pool, stay in
+        # it for some 300 steps, and three in ten of them lose a disc.
+        finetune=TrainingConfig(
+            iterations=40_000,
+            pool_share=0.625,
+            pool_renewal=0.125,
+            damage_share=0.3,
+            switch_share=0.2,
+            anchor_weight=3.0,
+            kl_weight=0.08,
+        ),
         restore=TrainingConfig(task="restore", iterations=10_000, damage_share=0.0),
     ),
 }
