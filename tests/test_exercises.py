@@ -73,7 +73,13 @@ CHECKS = [  # check, other arguments, right answers, wrong answers
         [(DISTANCE >= 6) & (DISTANCE <= 8)],
         [square(4, 4, 20), DISTANCE, DISTANCE > 6, (DISTANCE > 6) & (DISTANCE < 6.5)],
     ),
-    (chapter6.check_fraction, (0.25,), [0.25], [25, 0.5]),
+    (chapter6.check_fraction, (), [100 / 784], [12.8, 0.5, 684 / 784]),
+    (
+        chapter6.check_marks,
+        (),
+        [{"right", "bottom"}],
+        [{"left", "right"}, {"right"}, set(), "right", {"middle"}],
+    ),
     (chapter6.check_everything, (), ["nothing"], ["noise"]),
     (
         chapter7.check_between,
@@ -87,6 +93,12 @@ CHECKS = [  # check, other arguments, right answers, wrong answers
         (A, SPREAD, B),
         [A + SPREAD @ B],
         [SPREAD @ B, B, torch.zeros(3)],
+    ),
+    (
+        chapter7.check_style,
+        (A + SPREAD @ B, A, SPREAD),
+        [B],
+        [SPREAD @ B, B + torch.linalg.solve(SPREAD, A), SPREAD @ SPREAD @ B, A, torch.zeros(3)],
     ),
 ]
 

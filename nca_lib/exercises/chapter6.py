@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from nca_lib.seeds import SIZE
+from nca_lib.seeds import SIZE, half_plane, square
 
 
 def check_ring(region: torch.Tensor | None) -> None:
     """A ring: cells between 6 and 8 cells away from the middle of the grid."""
     if region is None:
-        print("Make a bool tensor of shape [28, 28]: region = ...")
+        print("Make a bool tensor of shape [28, 28]: my_region = ...")
         return
     y, x = torch.arange(SIZE)[:, None] - 13.5, torch.arange(SIZE)[None] - 13.5
     distance = (y**2 + x**2).sqrt()
@@ -26,16 +26,39 @@ def check_ring(region: torch.Tensor | None) -> None:
         print("Right: a ring.")
 
 
-def check_fraction(fraction: float | None, true: float) -> None:
-    """The share of cells that a region erases, as a number between 0 and 1."""
+def check_fraction(fraction: float | None) -> None:
+    """The share of the grid that a square of 10 x 10 cells erases, a number between 0 and 1."""
+    true = square(9, 9, 10).float().mean().item()
     if fraction is None:
-        print("Give a number between 0 and 1: fraction = ...")
-    elif abs(fraction - true) < 0.01:
-        print("Right.")
+        print("Give a number between 0 and 1: my_fraction = ...")
+    elif abs(fraction - true) < 0.005:
+        print("Right: about an eighth of the cells.")
     elif abs(fraction - 100 * true) < 1:
-        print("As a share, not in percent.")
+        print("As a share, not in per cent.")
+    elif abs(fraction - (1 - true)) < 0.005:
+        print("That is the share that stays.")
     else:
         print(f"Not {fraction}: a bool tensor has a mean once it is float.")
+
+
+def check_marks(sides: set[str] | None) -> None:
+    """The half planes that erase the cell where the growth began."""
+    known = ("left", "right", "top", "bottom")
+    if sides is None:
+        print('Give a set of sides: my_sides = {"left", ...}')
+        return
+    if isinstance(sides, str) or not set(sides) <= set(known):
+        print(f"Give a set with some of {', '.join(known)}; this is {sides!r}.")
+        return
+    for side in known:
+        erased = bool(half_plane(side)[SIZE // 2, SIZE // 2])
+        if erased and side not in sides:
+            print(f"Not all: look at half_plane({side!r})[14, 14].")
+            return
+        if side in sides and not erased:
+            print(f"Not {side}: half_plane({side!r})[14, 14] is False.")
+            return
+    print("Right: rows and columns 14 to 27 are the second half.")
 
 
 def check_everything(answer: str | None) -> None:
