@@ -26,9 +26,9 @@ DISTANCE = (Y**2 + X**2).sqrt()
 A, B = torch.randn(16), torch.randn(16)
 SPREAD = torch.randn(16, 16)
 CHECKS = [  # check, other arguments, right answers, wrong answers
-    (chapter1.check_reach, (), [10], [5, 20]),
+    (chapter1.check_reach, (), [10], [5, 12, 20]),
     (chapter1.check_laplacian, (), [LAPLACE], [LAPLACE.abs(), torch.zeros(2, 2), 0 * LAPLACE]),
-    (chapter1.check_alive_count, (), [9], [1, 4]),
+    (chapter1.check_alive_count, (), [9], [1, 4, 25]),
     (
         chapter1.check_parameters,
         (),
@@ -41,7 +41,7 @@ CHECKS = [  # check, other arguments, right answers, wrong answers
         [(30, 36, 42, 48)],
         [(48, 42, 36, 30), (30, 36, 42, 44), (10, 30, 40, 48)],
     ),
-    (chapter2.check_age, (), [8], [1, 32]),
+    (chapter2.check_age, (), [8], [1, 32, 256]),
     (
         chapter2.check_config,
         (),

@@ -16,6 +16,8 @@ def check_reach(steps: int | None) -> None:
         print(
             "Right: what a cell does is seen by its neighbours one step later, so one cell a step."
         )
+    elif steps == 12:
+        print("That is about right at fire rate 0.5; here all cells fire.")
     else:
         print(f"Not {steps}: a cell sees only its eight neighbours, and they only theirs.")
 
@@ -47,6 +49,8 @@ def check_alive_count(count: int | None) -> None:
         print("Give a number: count = ...")
     elif count == 1:
         print("Only one cell holds life, but the mask asks for the largest life in its 3x3 block.")
+    elif count == 25:
+        print("That many can be alive after one step; count those of the fresh seed.")
     elif count != true:
         print(f"Not {count}: draw the seed, and mark each cell that has it as itself or neighbour.")
     else:

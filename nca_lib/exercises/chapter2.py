@@ -8,7 +8,7 @@ from nca_lib.training import TrainingConfig
 def check_loss_steps(steps: tuple[int, ...] | None) -> None:
     """Four loss steps in the second half of a rollout of 48 steps, the last one at its end."""
     if steps is None:
-        print("Give four numbers: steps = (...)")
+        print("Give four numbers: my_steps = (...)")
     elif len(steps) != 4 or list(steps) != sorted(set(steps)):
         print(f"{steps}: wanted are four different numbers, in rising order.")
     elif steps[-1] != 48:
@@ -22,9 +22,11 @@ def check_loss_steps(steps: tuple[int, ...] | None) -> None:
 def check_age(age: float | None) -> None:
     """The mean number of rollouts of a sample that is replaced with probability 1/8 each time."""
     if age is None:
-        print("Give a number: age = ...")
+        print("Give a number: my_age = ...")
     elif abs(age - 8) < 0.5:
         print("Right: the mean of a geometric distribution with p = 1/8 is 8 rollouts.")
+    elif age == 256:
+        print("Those are its steps; wanted are rollouts, of 32 steps each.")
     else:
         print(f"Not {age}: if one of eight leaves in every round, how long does one stay?")
 
@@ -32,7 +34,7 @@ def check_age(age: float | None) -> None:
 def check_config(config: TrainingConfig | None) -> None:
     """A training in which three of four samples come from the pool, from the start."""
     if config is None:
-        print("Make one: config = TrainingConfig(...)")
+        print("Make one: my_config = replace(config, ...)")
     elif config.pool_share != 0.75:
         print(f"pool_share is {config.pool_share}, three of four is 0.75.")
     elif config.pool_start != 0:
