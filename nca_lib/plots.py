@@ -31,6 +31,7 @@ DPI = 110  # of figures on the screen and in the README
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"  # Okabe and Ito (2008)
 LINES = ("-", "--", ":", "-.")
 PAPER = "gray_r"  # ink dark, paper light
+RANGE = {"vmin": 0, "vmax": 1, "interpolation": "nearest"}  # cells stay cells
 
 
 class Sheet(Figure):
@@ -62,7 +63,7 @@ def in_percent(axes: Axes, decimals: int = 0) -> None:
 
 def show_digit(axes: Axes, picture: Tensor, title: str = "") -> None:
     """One digit, `[H, W]`, in a thin frame."""
-    axes.imshow(picture.clamp(0, 1).cpu().numpy(), cmap=PAPER, vmin=0, vmax=1)
+    axes.imshow(picture.clamp(0, 1).cpu().numpy(), cmap=PAPER, **RANGE)
     axes.set_title(title, fontsize=7, fontweight="normal", pad=2)
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
@@ -109,7 +110,7 @@ def mosaic(
     figure = new_figure(0.5 * k + 0.5, 0.5 * r + 0.9, title, caption)
     ax = figure.subplots()
     whole = pictures.clamp(0, 1).permute(0, 2, 1, 3).reshape(r * height, k * width)
-    ax.imshow(whole.cpu().numpy(), cmap=PAPER, vmin=0, vmax=1)
+    ax.imshow(whole.cpu().numpy(), cmap=PAPER, **RANGE)
     ax.xaxis.tick_top()
     ax.xaxis.set_label_position("top")
     ax.set_xticks(range(width // 2, k * width, width) if columns else [], columns)
