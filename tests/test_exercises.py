@@ -15,6 +15,10 @@ LAPLACE[1, 1] = 1.0
 RULE = NCA(RuleConfig(hidden=8))
 RULES = [NCA(RuleConfig(hidden=8)) for _ in range(10)]
 THREE, EIGHT = (RULE.genome(torch.tensor([digit])) for digit in (3, 8))
+BIAS = ((THREE - EIGHT) @ RULE.told.weight.T)[0]
+AWAY = (torch.arange(28) - 14).abs()
+HOPS = torch.maximum(AWAY[:, None], AWAY[None])
+KNOWN = {"all black": 0, "class mean": 0, "PCA per class": 16, "grown": 16, "restored": 784}
 WEIGHTS = torch.stack([rule.perceived.weight for rule in RULES])
 TEST = load_digits("embedded").test.limit(50)
 INK = TEST.images > 0.5
@@ -48,9 +52,15 @@ CHECKS = [  # check, other arguments, right answers, wrong answers
         [TrainingConfig(pool_share=0.75, pool_start=0.0)],
         [TrainingConfig(), TrainingConfig(pool_share=0.75)],
     ),
-    (chapter3.check_genome_length, (RULE,), [32], [16, 5]),
+    (chapter3.check_bias, (RULE,), [BIAS, BIAS[None]], [-BIAS, THREE - EIGHT, BIAS[1:], 2 * BIAS]),
     (chapter3.check_halfway, (RULE,), [(THREE + EIGHT) / 2], [THREE, THREE[0]]),
     (chapter3.check_mean, (RULES,), [WEIGHTS.mean(0)], [WEIGHTS.sum(0), WEIGHTS[0], WEIGHTS]),
+    (
+        chapter3.check_hops,
+        (),
+        [HOPS, HOPS.float()],
+        [AWAY[:, None] + AWAY, HOPS + 1, HOPS[1:], (AWAY[:, None] ** 2 + AWAY**2).sqrt()],
+    ),
     (
         chapter4.check_black,
         (TEST,),
@@ -63,7 +73,12 @@ CHECKS = [  # check, other arguments, right answers, wrong answers
         [IOU],
         [((OTHERS > 0.5) == INK).double().mean().item(), 0.99],
     ),
-    (chapter4.check_leak, (), ["blur"], ["seed"]),
+    (
+        chapter4.check_known,
+        (),
+        [KNOWN],
+        [KNOWN | {"class mean": 16}, KNOWN | {"restored": 16}, {"all black": 0}],
+    ),
     (chapter4.check_threshold, (PALE, TEST), [0.4], [0.6]),
     (chapter5.check_shift, (), [(-3, 3)], [(3, -3), (11, 17), (-3.2, 3.1), (1, 2, 3)]),
     (chapter5.check_slow, (), [0.1], [0.0, 0.05, 0.5, 2.0]),

@@ -13,7 +13,7 @@ def check_black(accuracy: float | None, digits: Digits) -> None:
     """Pixel accuracy of all-black pictures."""
     true = (digits.images <= 0.5).double().mean().item()
     if accuracy is None:
-        print("Give a number between 0 and 1: accuracy = ...")
+        print("Give a number between 0 and 1: my_accuracy = ...")
     elif abs(accuracy - true) < 1e-3:
         print("Right, and nothing has been drawn yet.")
     elif abs(accuracy - (1 - true)) < 1e-3:
@@ -26,7 +26,7 @@ def check_iou(value: float | None, a: Tensor, b: Tensor) -> None:
     """Ink IoU of two batches of pictures."""
     true = ink_iou(a, b)
     if value is None:
-        print("Give a number between 0 and 1: value = ...")
+        print("Give a number between 0 and 1: my_iou = ...")
     elif abs(value - true) < 1e-3:
         print("Right.")
     elif abs(value - ((a > 0.5) == (b > 0.5)).double().mean().item()) < 1e-3:
@@ -35,14 +35,29 @@ def check_iou(value: float | None, a: Tensor, b: Tensor) -> None:
         print(f"Not {value:.3f}: for each picture, ink in both over ink in either; then the mean.")
 
 
-def check_leak(answer: str | None) -> None:
-    """Which start tells the target: 'seed' or 'blur'."""
-    if answer is None:
-        print("Answer 'seed' or 'blur'.")
-    elif answer == "blur":
-        print("Right: most of the picture can be read off the start by a threshold.")
-    else:
-        print("Not the seed: it is the same single cell for every picture.")
+KNOWN = {  # numbers about the one picture that each is given, beside its label
+    "all black": (0, "it draws nothing, whatever it is shown"),
+    "class mean": (0, "the mean of the training pictures is the same for every test picture"),
+    "PCA per class": (16, "it is given its place along 16 directions"),
+    "grown": (16, "one cell and the label say nothing about the picture, the style does"),
+    "restored": (784, "its start is a number for each pixel"),
+}
+
+
+def check_known(numbers: dict | None) -> None:
+    """How many numbers, read off the picture itself, each method is given."""
+    if numbers is None:
+        print(f"Give a dictionary: my_numbers = ... Its names: {', '.join(KNOWN)}.")
+        return
+    missing = [name for name in KNOWN if name not in numbers]
+    if missing:
+        print(f"{missing[0]!r} is missing.")
+        return
+    for name, (true, reason) in KNOWN.items():
+        if numbers[name] != true:
+            print(f"{name}: not {numbers[name]}; {reason}.")
+            return
+    print("Right: the PCA is the rule's fair rival, and the restoration plays another game.")
 
 
 def check_threshold(threshold: float | None, grown: Tensor, digits: Digits) -> None:
@@ -52,7 +67,7 @@ def check_threshold(threshold: float | None, grown: Tensor, digits: Digits) -> N
         return ((grown > value) == (digits.images > 0.5)).double().mean().item()
 
     if threshold is None:
-        print("Give a number between 0 and 1: threshold = ...")
+        print("Give a number between 0 and 1: my_threshold = ...")
         return
     best = max(torch.linspace(0.3, 0.7, 41).tolist(), key=right)
     if right(threshold) >= right(best) - 2e-4:
