@@ -117,8 +117,9 @@ def life_target(images: Tensor) -> Tensor:
     Gaps of up to six cells are filled (a dilation by five, an erosion by three), so that the inside
     of a 0 lives, and with it the cell in the middle where the growth began.
     """
-    wide = F.max_pool2d((images > 0.1).to(images.dtype), 11, stride=1, padding=5)
-    return -F.max_pool2d(-wide, 7, stride=1, padding=3)
+    ink = F.pad((images > 0.1).to(images.dtype), (5, 5, 5, 5))  # beyond the grid is nothing
+    wide = F.max_pool2d(ink, 11, stride=1, padding=5)
+    return -F.max_pool2d(-wide, 7, stride=1, padding=3)[..., 5:-5, 5:-5]
 
 
 def anchor_target(images: Tensor) -> Tensor:

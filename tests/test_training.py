@@ -259,6 +259,15 @@ def test_tissue_surrounds_the_ink_and_fills_its_holes():
     assert not life_target(apart)[0, 0, :, 10:18].any()  # too far to be a hole
 
 
+def test_tissue_keeps_away_from_the_edge():
+    """Where it touched the edge, rules took their bearings from there, not from the anchor."""
+    digit = torch.zeros(1, 1, 28, 28)
+    digit[:, :, 4:24, 4:24] = 1.0  # as large as MNIST's digits are
+    tissue = life_target(digit)[0, 0]
+    assert tissue[2:26, 2:26].all()
+    assert tissue.sum() == 24 * 24
+
+
 def test_the_anchor_is_where_the_seed_is():
     images = torch.rand(2, 1, 28, 28)
     assert torch.equal(anchor_target(images), seed_state(2, 3)[:, ANCHOR : ANCHOR + 1])

@@ -1,4 +1,4 @@
-"""Chapters 5 and 6 in a real JupyterLab, driven by mouse in headless Chromium.
+"""Chapters 5 and 6 in a real JupyterLab, and 6 in Notebook 7, driven in headless Chromium.
 
 Chromium is looked for on the PATH; without it the tests are skipped, or fail where
 NCA_BROWSER=required. Screenshots stay in tests/browser/screenshots.
@@ -43,8 +43,13 @@ SETTINGS = {
 
 
 @contextlib.contextmanager
-def jupyterlab(root: Path, own: Path):
-    """A JupyterLab on loopback with configuration of its own: yields address and token."""
+def jupyter(app: str, own: Path):
+    """JupyterLab or Notebook on loopback, with configuration of its own: yields its address.
+
+    Args:
+        app: "lab" or "notebook".
+        own: where it keeps everything, and where its notebooks are: `own / "notebooks"`.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -53,54 +58,54 @@ def jupyterlab(root: Path, own: Path):
         path = own / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values))
-    folders = {f"JUPYTER_{k}_DIR": str(own / k.lower()) for k in ("CONFIG", "RUNTIME", "DATA")}
-    env = os.environ | folders | {"IPYTHONDIR": str(own / "ipython"), "OMP_NUM_THREADS": "1"}
-    options = {
-        "ip": "127.0.0.1", "port": port, "IdentityProvider.token": token,
-        "ServerApp.root_dir": root, "LabApp.user_settings_dir": own / "settings",
-        "LabApp.workspaces_dir": own / "workspaces", "LabApp.extension_manager": "readonly",
-    }  # fmt: skip
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
-    command += [
-        "--expose-app-in-browser",
-        *(f"--{name}={value}" for name, value in options.items()),
-    ]
-    with (own / "lab.log").open("w") as log:
+    folders = {f"JUPYTER_{k}_DIR": own / k.lower() for k in ("CONFIG", "RUNTIME", "DATA")}
+    folders |= {f"JUPYTERLAB_{k}_DIR": own / k.lower() for k in ("SETTINGS", "WORKSPACES")}
+    folders["IPYTHONDIR"] = own / "ipython"
+    env = os.environ | {k: str(v) for k, v in folders.items()} | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "jupyterlab" if app == "lab" else "notebook", "--no-browser"]
+    command += ["--allow-root", "--expose-app-in-browser", "--ip=127.0.0.1", f"--port={port}"]
+    command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={own / 'notebooks'}"]
+    if app == "lab":
+        command.append("--LabApp.extension_manager=readonly")  # asks no registry
+    with (own / f"{app}.log").open("w") as log:
         server = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
     try:
         address = f"http://127.0.0.1:{port}"
         for _ in range(300):
-            assert server.poll() is None, (own / "lab.log").read_text()
+            assert server.poll() is None, (own / f"{app}.log").read_text()
             with contextlib.suppress(OSError):
                 urllib.request.urlopen(f"{address}/api/status?token={token}", timeout=2)
                 break
             time.sleep(0.2)
-        yield address, token
+        tree = "lab/tree" if app == "lab" else "notebooks"
+        yield f"{address}/{tree}/{{}}?token={token}&reset"
     finally:
         server.terminate()
         server.wait(20)
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    """Opens a chapter, runs all its cells and returns the page."""
+def run_chapter(tmp_path_factory):
+    """Opens a chapter in "lab" or "notebook", runs all its cells and returns the page."""
     assert CHROMIUM, "NCA_BROWSER=required, but there is no Chromium or no playwright"
-    root = tmp_path_factory.mktemp("notebooks")
-    for path in (ROOT / "notebooks").glob("0[56]*.ipynb"):
-        shutil.copy(path, root)
     SCREENSHOTS.mkdir(exist_ok=True)
-    profile = tmp_path_factory.mktemp("chromium")
-    own = tmp_path_factory.mktemp("jupyter")
-    with jupyterlab(root, own) as (address, token), sync_playwright() as playwright:
-        browser = playwright.chromium.launch_persistent_context(
-            profile, executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1280, "height": 1400}
+    errors, addresses = [], {}
+    with contextlib.ExitStack() as stack:
+        browser = stack.enter_context(sync_playwright()).chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("chromium"),
+            executable_path=CHROMIUM,
+            args=FLAGS,
+            viewport={"width": 1280, "height": 1400},
         )
-        errors = []
 
-        def open_chapter(name: str):
+        def run(app: str, name: str):
+            if app not in addresses:
+                own = tmp_path_factory.mktemp(app)
+                shutil.copytree(ROOT / "notebooks", own / "notebooks")
+                addresses[app] = stack.enter_context(jupyter(app, own))
             page = browser.new_page()
             page.on("pageerror", lambda error: errors.append(str(error)))
-            page.goto(f"{address}/lab/tree/{name}?token={token}&reset")
+            page.goto(addresses[app].format(name))
             wait(page, "panel?.sessionContext?.session?.kernel?.status === 'idle'", 90)
             page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
             wait(
@@ -112,7 +117,7 @@ def lab(tmp_path_factory):
             )
             return page
 
-        yield open_chapter
+        yield run
         browser.close()
     assert errors == []
 
@@ -160,13 +165,13 @@ def drag(page, slider, share: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def chapter5(lab):
-    return lab("05_growth_explorer.ipynb")
+def chapter5(run_chapter):
+    return run_chapter("lab", "05_growth_explorer.ipynb")
 
 
 @pytest.fixture(scope="module")
-def chapter6(lab):
-    return lab("06_damage_and_regrowth.ipynb")
+def chapter6(run_chapter):
+    return run_chapter("lab", "06_damage_and_regrowth.ipynb")
 
 
 def test_every_widget_is_shown(chapter5, chapter6):
@@ -210,14 +215,17 @@ def test_the_explorer_grows_what_is_asked_for(chapter5):
     cell.screenshot(path=SCREENSHOTS / "05_explorer.png")
 
 
-@pytest.fixture
-def brush(chapter6):
+def fresh_brush(page):
     """The cell with the brush, a fresh digit in it."""
-    page = chapter6
     page.bring_to_front()
     page.get_by_role("button", name="a fresh digit").click()
     expect(page.locator("[role=status]", has_text="Drag over")).to_be_visible(timeout=30_000)
     return page.locator(".jp-CodeCell", has=page.locator("canvas.nca-brush")).first
+
+
+@pytest.fixture
+def brush(chapter6):
+    return fresh_brush(chapter6)
 
 
 def erased(cell) -> int:
@@ -268,3 +276,22 @@ def test_sliders_and_a_button_erase_too(brush):
     brush.screenshot(path=SCREENSHOTS / "06_sliders.png")
     brush.get_by_role("button", name="a fresh digit").click()
     expect(brush.locator("[role=status]", has_text="Drag over")).to_be_visible(timeout=30_000)
+
+
+def test_notebook_7_shows_the_widgets_and_hears_the_pointer(run_chapter):
+    page = run_chapter("notebook", "06_damage_and_regrowth.ipynb")
+    brush = fresh_brush(page)
+    canvas, healing = brush.locator("canvas.nca-brush"), brush.locator("img.nca-growth")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 90, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 190, box["y"] + 110, steps=3)
+    page.mouse.up()
+    assert erased(brush) > 50
+    readout = brush.locator(".widget-hslider", has_text="step").locator(".widget-readout")
+    expect(readout).to_have_text("64", timeout=30_000)
+    healed = pixels(healing)
+    drag(page, brush.locator(".widget-hslider", has_text="step"), 0)
+    assert becomes_another(healing, healed)
+    brush.screenshot(path=SCREENSHOTS / "06_notebook_7.png")
