@@ -80,7 +80,7 @@ CHECKS = [  # check, other arguments, right answers, wrong answers
         [KNOWN | {"class mean": 16}, KNOWN | {"restored": 16}, {"all black": 0}],
     ),
     (chapter4.check_threshold, (PALE, TEST), [0.4], [0.6]),
-    (chapter5.check_shift, (), [(-3, 3)], [(3, -3), (11, 17), (-3.2, 3.1), (1, 2, 3)]),
+    (chapter5.check_shift, (), [(-1, 3)], [(1, -3), (13, 17), (-1.2, 3.1), (1, 2, 3)]),
     (chapter5.check_slow, (), [0.1], [0.0, 0.05, 0.5, 2.0]),
     (
         chapter6.check_ring,

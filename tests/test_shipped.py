@@ -9,7 +9,13 @@ from safetensors import safe_open
 
 from nca_lib.checkpoints import SHIPPED, load
 from nca_lib.data import load_digits
-from nca_lib.evaluation import pixel_accuracy, read_by_judge, redraw, trained_for
+from nca_lib.evaluation import (
+    pixel_accuracy,
+    read_by_judge,
+    redraw,
+    regeneration,
+    trained_for,
+)
 from nca_lib.judge import load_judge
 from nca_lib.rule import INK
 from nca_lib.seeds import seed_state
@@ -33,7 +39,7 @@ def grow_from_the_prior(rule, labels):
 def test_unified_grows_all_digits():
     labels = torch.arange(10).repeat_interleave(20)
     read, _ = read_by_judge(load_judge(), grow_from_the_prior(load("unified"), labels))
-    assert (read == labels).double().mean() > 0.94
+    assert (read == labels).double().mean() > 0.95
 
 
 @pytest.mark.parametrize("digit", range(10))
@@ -48,16 +54,19 @@ def test_each_digit_rule_grows_its_digit(digit):
 def test_unified_redraws_digits_it_never_saw():
     digits = load_digits("embedded").test.limit(100)
     rule = load("unified")
-    grown = redraw(rule, digits, (32, 128))[:, :, :1]
-    assert pixel_accuracy(grown[0], digits.images) > 0.965
-    assert pixel_accuracy(grown[1], digits.images) > 0.955  # and keeps them
+    states = redraw(rule, digits, (32, 320))
+    grown, later = states[:, :, :1]
+    assert pixel_accuracy(grown, digits.images) > 0.965
+    assert pixel_accuracy(later, digits.images) > 0.96  # and keeps them in their place
+    for name, row in regeneration(rule, digits, states[0], 32, seed=0).items():
+        assert row["after_64_steps"] > 0.94, name  # and heals
 
 
 def test_restore_sharpens_a_blur():
     digits = load_digits("embedded").test.limit(100)
     rule = load("restore")
     grown = redraw(rule, digits, (trained_for(rule)[1],))[-1, :, :1]
-    assert pixel_accuracy(grown, digits.images) > 0.985
+    assert pixel_accuracy(grown, digits.images) > 0.99
 
 
 @pytest.mark.parametrize("name", SHIPPED)
