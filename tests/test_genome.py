@@ -19,7 +19,7 @@ def codes(labels, style_dim=3):
 @pytest.fixture
 def fitted():
     torch.manual_seed(0)
-    genome, labels = Genome(4, 3), torch.arange(600) % 3
+    genome, labels = Genome(4, 3), torch.arange(9000) % 3
     code = codes(labels)
     genome.fit_styles(code, labels)
     return genome, code, labels
@@ -38,13 +38,10 @@ def test_fitted_styles_are_standard_normal_in_every_label(fitted):
     genome, code, labels = fitted
     for label in range(3):
         style = genome.style_of(code.mean, labels)[labels == label]
-        torch.testing.assert_close(style.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
-        covariance = style.T.cov(correction=0)
-        scale = covariance.diag().mean()
-        torch.testing.assert_close(covariance, scale * torch.eye(3), atol=1e-3, rtol=0)
-        assert abs(scale - 1) < 0.15  # a median of 200
+        torch.testing.assert_close(style.mean(0), torch.zeros(3), atol=0.05, rtol=0)
+        torch.testing.assert_close(style.T.cov(correction=0), torch.eye(3), atol=0.1, rtol=0)
         half = 2.366  # median of chi-squared with three degrees of freedom
-        assert abs((style.square().sum(1) < half).double().mean() - 0.5) < 0.02
+        assert abs((style.square().sum(1) < half).double().mean() - 0.5) < 0.01
 
 
 def test_a_style_becomes_the_code_it_came_from(fitted):
@@ -56,7 +53,10 @@ def test_a_style_becomes_the_code_it_came_from(fitted):
 def test_style_zero_is_the_average_hand(fitted):
     genome, code, labels = fitted
     average = torch.stack([code.mean[labels == label].mean(0) for label in range(3)])
-    torch.testing.assert_close(genome(torch.arange(3))[:, 4:], average, atol=1e-3, rtol=1e-4)
+    told = genome(torch.arange(3))[:, 4:]
+    torch.testing.assert_close(told, genome.average[:3])
+    off = genome.style_of(average, torch.arange(3))  # in units of the spread
+    torch.testing.assert_close(off, torch.zeros(3, 3), atol=0.05, rtol=0)
 
 
 def test_labels_without_pictures_keep_their_scale(fitted):
@@ -76,11 +76,12 @@ def test_the_uncertainty_of_codes_counts():
 def test_a_few_unusual_hands_do_not_stretch_all_others():
     torch.manual_seed(0)
     genome, codes = Genome(4, 3), torch.randn(5000, 3)
-    codes[:150] *= 6  # 3 % far out: they alone double the variance
+    codes[:150] = 6 * codes[:150] + torch.tensor([9.0, 0.0, 0.0])  # 3 % far out, on one side
     genome.fit_styles(StyleCode(codes, torch.full((5000, 3), -10.0)), torch.zeros(5000).long())
-    assert codes.var(0).mean() > 1.9
-    variance = (genome.spread[0] @ genome.spread[0].T).diag()
-    torch.testing.assert_close(variance, torch.ones(3), atol=0.15, rtol=0)
+    assert codes.var(0).mean() > 2
+    torch.testing.assert_close(genome.average[0], torch.zeros(3), atol=0.05, rtol=0)
+    covariance = genome.spread[0] @ genome.spread[0].T
+    torch.testing.assert_close(covariance, torch.eye(3), atol=0.1, rtol=0)
 
 
 def test_a_rule_infers_styles_and_tells_the_cells_the_code():
