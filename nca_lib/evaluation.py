@@ -97,27 +97,27 @@ def measure(grown: Tensor, digits: Digits, judge: Judge) -> dict[str, float]:
     }
 
 
-def measure_baselines(train: Digits, test: Digits, length: int, judge: Judge) -> dict:
-    """Every trivial baseline, by the same measures."""
-    pictures = {
+def baseline_pictures(train: Digits, test: Digits, length: int) -> dict[str, Tensor]:
+    """What every trivial baseline makes of the test digits, `[N, 1, 28, 28]` each."""
+    return {
         "black": baselines.black(test),
         "class_mean": baselines.class_mean(train, test),
         "blur_threshold": blur(test.images),
         "linear_deblur": baselines.linear_deblur(train, test),
         "class_pca": baselines.class_pca(train, length).redraw(test),
     }
-    results = {name: measure(images, test, judge) for name, images in pictures.items()}
-    results["class_pca"]["numbers"] = length
-    return results
 
 
-def per_digit(grown: Tensor, digits: Digits, judge: Judge) -> dict[str, dict]:
-    """The main measures for each label on its own."""
+def per_digit(grown: Tensor, digits: Digits, judge: Judge, rivals: dict[str, Tensor]) -> dict:
+    """The main measures for each label on its own, beside the baselines' pixel accuracy."""
     table = {}
     for label in digits.labels.unique().tolist():
         chosen = digits.labels == label
-        table[str(label)] = {"n": int(chosen.sum())}
-        table[str(label)] |= measure(grown[chosen], digits.select(chosen), judge)
+        of = digits.select(chosen)
+        table[str(label)] = {"n": len(of), **measure(grown[chosen], of, judge)}
+        table[str(label)]["baselines"] = {
+            name: pixel_accuracy(pictures[chosen], of.images) for name, pictures in rivals.items()
+        }
     return table
 
 
@@ -254,13 +254,17 @@ def evaluate(
     ink = main[:, INK : INK + 1]
     long = redraw(rule, few, (steps, 4 * steps, 10 * steps), seed)
     path = redraw(rule, few.limit(BATCH), horizon, seed)[:, :, :1]
+    length = rule.config.style_dim or 16
+    rivals = baseline_pictures(data.train, digits, length)
+    beside = {name: measure(images, digits, judge) for name, images in rivals.items()}
+    beside["class_pca"]["numbers"] = length
     results = {
         "n": len(digits), "split": split, "seed": seed, "task": task, "steps": steps,
         "weights": rule.record.get("sha256"), "data": data.source,
         "parameters": rule.rule_parameters,
         **measure(ink, digits, judge),
-        "per_digit": per_digit(ink, digits, judge),
-        "baselines": measure_baselines(data.train, digits, rule.config.style_dim or 16, judge),
+        "per_digit": per_digit(ink, digits, judge, rivals),
+        "baselines": beside,
         "persistence": {
             name: pixel_accuracy(frame[:, :1], few.images)
             for name, frame in zip(("1x", "4x", "10x"), long, strict=True)

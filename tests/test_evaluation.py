@@ -99,6 +99,9 @@ def test_evaluation_is_complete_repeatable_and_free_of_the_batch_size(data, rule
     assert first["switching"]["worst_pair_judge_accuracy"] <= first["switching"]["judge_accuracy"]
     assert first["samples"]["references"]["real_training_digits"]["judge_accuracy"] > 0.9
     assert json.loads(json.dumps(first, allow_nan=False)) == first
+    counts = {d: row["n"] for d, row in first["per_digit"].items()}
+    black = sum(n * first["per_digit"][d]["baselines"]["black"] for d, n in counts.items()) / 80
+    assert black == pytest.approx(first["baselines"]["black"]["pixel_accuracy"])
     assert "class pca" in table(first)
     with pytest.raises(InputError, match="at least 1"):
         evaluate(rule, data, limit=0)
