@@ -23,7 +23,7 @@ def check_shift(shift: tuple[int, int] | None) -> None:
 
 
 def check_slow(fire_rate: float | None) -> None:
-    """The fire rate at which half of the ink is there after some 45 steps, not 10 as at 0.5."""
+    """The fire rate at which half of the ink is there after some 40 steps, not 10 as at 0.5."""
     if fire_rate is None:
         print("Give a number between 0 and 1: fire_rate = ...")
     elif not 0 < fire_rate <= 1:
@@ -31,9 +31,9 @@ def check_slow(fire_rate: float | None) -> None:
     elif abs(fire_rate - 0.1) < 0.025:
         print("Right: about a fifth of the rate, about four times the steps.")
     elif fire_rate < 0.1:
-        print(f"At {fire_rate} it takes longer than 45 steps.")
+        print(f"At {fire_rate} it takes longer than 40 steps.")
     else:
-        print(f"At {fire_rate} it takes fewer than 45 steps.")
+        print(f"At {fire_rate} it takes fewer than 40 steps.")
 
 
 def check_chance(same_at_1: bool | None, same_at_half: bool | None) -> None:
