@@ -83,7 +83,7 @@ def test_two_processes_give_the_weights_of_one(tmp_path):
     assert said.count("unified: 12 iterations") == 1
     one, two = tensors(tmp_path / "one"), tensors(tmp_path / "two")
     assert one["pool.states"].abs().sum() > 0
-    assert_close(one, two, 1e-5)
+    assert_close(one, two, 1e-4)  # sums in another order; Muon makes more of what is left of that
     logs = [(tmp_path / f / "unified.jsonl").read_text().splitlines() for f in ("one", "two")]
     assert len(logs[0]) == len(logs[1])
     for a, b in zip(*logs, strict=True):
