@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nca_lib.data import Dataset
+from nca_lib.rule import RuleConfig
+from nca_lib.training.presets import PRESETS
+from nca_lib.training.pretraining import initial_rule
+
 from common import Results, open_digits, options, train_and_measure
 from figures import draw_ablations
-
-from nca_lib.data import Dataset
-from nca_lib.presets import PRESETS
-from nca_lib.pretraining import initial_rule
-from nca_lib.rule import RuleConfig
 
 BASE = "everything, 12k numbers"
 RULE = RuleConfig(hidden=128)
@@ -34,8 +34,9 @@ VARIANTS = {  # changes of the rule, changes of the training
 def run(variant: str, data: Dataset, seed: int, iterations: int) -> dict:
     changed_rule, changed_training = VARIANTS[variant]
     rule = initial_rule(replace(RULE, **changed_rule), seed)
-    if variant == "no label":  # the embedding is zero and stays zero
-        rule.genome.labels.weight.requires_grad_(False).zero_()
+    if variant == "no label":  # cells and encoder are told nothing: their tables stay zero
+        for table in (rule.genome.labels, rule.encoder.label):
+            table.weight.requires_grad_(False).zero_()
     # the pool early: a short training must find time for it
     config = replace(
         PRESETS["quick"].finetune, iterations=iterations, seed=seed, **changed_training

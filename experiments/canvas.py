@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 
-import torch
-from common import options, rounded
-
 from nca_lib import load
-from nca_lib.evaluation import read_by_judge, trained_for
+from nca_lib.cells import INK, SIZE, seed_state
+from nca_lib.evaluation import read_by_judge
 from nca_lib.judge import load_judge
 from nca_lib.plots import new_figure, save_figure, show_digit
-from nca_lib.rule import INK, NCA
-from nca_lib.seeds import SIZE, seed_state
+from nca_lib.rule import NCA
+
+import torch
+from common import options, rounded
 
 STYLES = 20  # canvases of each label
 
@@ -37,7 +37,7 @@ def quarters(ink: torch.Tensor) -> torch.Tensor:
 def main() -> None:
     arguments = options(__doc__)
     rule, judge = load("unified"), load_judge()
-    _, steps = trained_for(rule)
+    steps = rule.trained_steps
     labels = torch.arange(10).repeat_interleave(STYLES)
     generator = torch.Generator().manual_seed(0)
     styles = torch.randn(len(labels), rule.config.style_dim, generator=generator)

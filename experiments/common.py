@@ -10,13 +10,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
+from nca_lib.cells import INK
 from nca_lib.data import Dataset, load_digits
 from nca_lib.evaluation import measure, redraw, regeneration
 from nca_lib.judge import load_judge
-from nca_lib.rule import INK, NCA
+from nca_lib.rule import NCA
 from nca_lib.training import TrainingConfig, train
+
+import torch
 
 HERE = Path(__file__).resolve().parent
 MEASURED = 500  # validation digits

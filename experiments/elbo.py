@@ -23,14 +23,13 @@ import argparse
 import json
 import math
 
+from nca_lib import load
+from nca_lib.cells import INK, seed_state
+from nca_lib.data import Digits
+from nca_lib.rule import NCA
+
 import torch
 from common import HERE, open_digits, rounded
-
-from nca_lib import load
-from nca_lib.data import Digits
-from nca_lib.evaluation import trained_for
-from nca_lib.rule import INK, NCA
-from nca_lib.seeds import seed_state
 
 SAMPLES = 128
 
@@ -61,7 +60,7 @@ def draw(rule: NCA, digits: Digits, count: int, seed: int):
     state = seed_state(len(labels), rule.config.channels)
     seeds = torch.randint(2**62, (len(labels),), generator=generator)
     told = genome(labels, style)
-    ink = rule.rollout(state, told, trained_for(rule)[1], seeds)[-1, :, INK]
+    ink = rule.rollout(state, told, rule.trained_steps, seeds)[-1, :, INK]
     return ink.reshape(n, count, -1), ratio
 
 

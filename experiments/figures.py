@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nca_lib.plots import BLUE, GREY, ORANGE, in_percent, legend, new_figure, save_figure
+
 import numpy as np
 from common import Results
 from matplotlib.ticker import PercentFormatter
-
-from nca_lib.plots import BLUE, GREY, ORANGE, in_percent, legend, new_figure, save_figure
 
 MEASURES = {
     "pixel_accuracy": "pixel accuracy",

@@ -17,16 +17,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nca_lib.cells import seed_state
+from nca_lib.data import Dataset
+from nca_lib.rule import NCA
+from nca_lib.training import TrainingConfig, train
+from nca_lib.training.optimisers import Optimisers, learning_rate
+from nca_lib.training.presets import PRESETS
+from nca_lib.training.pretraining import initial_rule, merge
+
 import torch
 from common import Results, curve_writer, open_digits, options, train_and_measure
 from figures import draw_merging
-
-from nca_lib.data import Dataset
-from nca_lib.presets import PRESETS
-from nca_lib.pretraining import initial_rule, merge
-from nca_lib.rule import NCA
-from nca_lib.seeds import seed_state
-from nca_lib.training import Optimisers, TrainingConfig, learning_rate, train
 
 VARIANTS = ("scratch", "last", "mean", "distil", "longer")
 PRETRAINING = 60  # iterations of each digit

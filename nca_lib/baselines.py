@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from nca_lib.cells import blur
+from nca_lib.data import Digits
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from nca_lib.data import Digits
-from nca_lib.seeds import blur
 
 FILTER = 13  # side of the deblurring filter
 

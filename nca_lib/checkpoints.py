@@ -9,21 +9,26 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import struct
+from contextlib import suppress
 from dataclasses import fields
 from importlib.resources import files
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
-
 from nca_lib.errors import InputError
 from nca_lib.rule import NCA, RuleConfig
 
-VERSION = 1  # of the layout of rule files; raised when old files can no longer be read
+import torch
+from safetensors.torch import load as parse
+from safetensors.torch import save
+from torch import Tensor
+
+VERSION = 2  # of the layout of files; 1 had no digest
 RULE, RUN = "nca_lib rule", "nca_lib run"
 SHIPPED = ("unified", "restore", *(f"digit-{d}" for d in range(10)))
+LARGEST = 65_536  # channels or units; more than any rule, less than what fills the memory
+NOT_JSON = ("kind", "version", "digest")  # what the metadata holds as plain text
+PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -42,11 +47,22 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise InputError(
             f"can't write {path}: {error.strerror or error}; nothing that was there is lost. "
             "Make room or choose another --out"
         ) from error
+
+
+def digest_of(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
+    """SHA-256 of everything in a file: it tells a damaged body."""
+    own = {key: value for key, value in header.items() if key != "digest"}
+    total = hashlib.sha256(json.dumps(own, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        total.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
+    return total.hexdigest()
 
 
 def write_tensors(path: Path, kind: str, tensors: dict[str, Tensor], **metadata) -> None:
@@ -54,6 +70,7 @@ def write_tensors(path: Path, kind: str, tensors: dict[str, Tensor], **metadata)
     header = {"kind": kind, "version": str(VERSION)}
     header |= {key: json.dumps(value) for key, value in metadata.items()}
     contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    header["digest"] = digest_of(contiguous, header)
     write_atomically(path, save(contiguous, header))
 
 
@@ -61,34 +78,44 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
     """Read a file of `write_tensors`, checked as far as that goes without knowing the rule.
 
     Raises:
-        InputError: missing, truncated, a pickle, another kind or version of file, or not finite.
+        InputError: missing, damaged, a pickle, another kind or version of file, or not finite.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no checkpoint at {path}: train one, or give the name of a shipped rule")
-    with open(path, "rb") as file:
-        start = file.read(4)
-    if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+    try:
+        content = path.read_bytes()  # not mapped into memory: it may be replaced meanwhile
+    except OSError as error:
+        raise InputError(
+            f"no checkpoint at {path} ({error.strerror}): train one, or give the name of a "
+            "shipped rule"
+        ) from error
+    if content[:2] in PICKLES and content[2:8] != bytes(6):  # a header's length could look like one
         raise InputError(f"{path} is a pickle, which could run any code: nca_lib reads safetensors")
     try:
-        with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+        tensors = parse(content)
+        length = struct.unpack("<Q", content[:8])[0]
+        header = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
+        metadata = {k: json.loads(v) for k, v in header.items() if k not in NOT_JSON}
+    except Exception as error:  # the reader raises many kinds; whichever, it is the file's fault
         raise InputError(f"{path} is damaged or no safetensors file ({error})") from error
-    if header.get("kind") != kind:
-        found = header.get("kind", "something else")
-        raise InputError(f"{path} holds {found!r}, wanted was {kind!r}: give another file")
-    if header.get("version") != str(VERSION):
-        raise InputError(
-            f"{path} has version {header.get('version')}, this nca_lib reads version {VERSION}: "
-            "install the nca_lib that wrote it, or train it again"
-        )
+    check_header(path, kind, header, tensors)
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise InputError(f"{path}: tensor {name!r} holds NaN or infinity; use an older file")
-    metadata = {k: json.loads(v) for k, v in header.items() if k not in ("kind", "version")}
     return tensors, metadata
+
+
+def check_header(path: Path, kind: str, header: dict, tensors: dict[str, Tensor]) -> None:
+    """Raise InputError for another kind or version of file, or one that was changed."""
+    if header.get("kind") != kind:
+        found = header.get("kind", "something else")
+        raise InputError(f"{path} holds {found!r}, wanted was {kind!r}: give another file")
+    if header.get("version") not in ("1", str(VERSION)):
+        raise InputError(
+            f"{path} has version {header.get('version')}, this nca_lib reads up to {VERSION}: "
+            "install the nca_lib that wrote it, or train it again"
+        )
+    if header["version"] != "1" and header.get("digest") != digest_of(tensors, header):
+        raise InputError(f"{path} is damaged: its digest does not fit; get the file anew")
 
 
 def save_rule(path: Path, rule: NCA, record: dict) -> None:
@@ -109,6 +136,8 @@ def load_tensors_into(module: torch.nn.Module, tensors: dict[str, Tensor], path:
                 f"{path}: tensor {name!r} has shape {list(tensors[name].shape)}, its configuration "
                 f"says {list(wanted[name].shape)}"
             )
+        if wanted[name].is_floating_point() != tensors[name].is_floating_point():
+            raise InputError(f"{path}: tensor {name!r} is {tensors[name].dtype}")
     module.load_state_dict(tensors)
 
 
@@ -122,17 +151,45 @@ def load(name_or_path: str | Path) -> NCA:
     """
     path = resolve(name_or_path)
     tensors, metadata = read_tensors(path, RULE)
+    rule = NCA(read_config(path, metadata))
+    load_tensors_into(rule, tensors, path)
+    if (rule.genome.spread.diagonal(dim1=1, dim2=2) <= 0).any():
+        raise InputError(f"{path}: the spread of its styles is not positive; use another file")
+    record = metadata.get("record", {})
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: its training record can't be read ({record!r:.40})")
+    rule.record = checked_record(path, record) | {"sha256": sha256(path)}
+    return rule.eval()
+
+
+def read_config(path: Path, metadata: dict) -> RuleConfig:
+    """The configuration in a rule's metadata."""
     try:
         config = metadata["config"]
         unknown = config.keys() - {f.name for f in fields(RuleConfig)}
         if unknown:
             raise InputError(f"{path}: unknown setting {sorted(unknown)[0]!r} in its configuration")
-        rule = NCA(RuleConfig(**config))
+        config = RuleConfig(**config)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: its configuration can't be read ({error})") from error
-    load_tensors_into(rule, tensors, path)
-    rule.record = metadata.get("record", {}) | {"sha256": sha256(path)}
-    return rule.eval()
+    if max(config.channels, config.hidden, config.label_dim, config.style_dim) > LARGEST:
+        raise InputError(f"{path}: its configuration names a size above {LARGEST}")
+    return config
+
+
+def checked_record(path: Path, record: dict) -> dict:
+    """The record, if the parts that evaluation goes by are of the right kind."""
+    training, digits = record.get("training", {}), record.get("digits", [0])
+    steps = training.get("loss_steps", [1]) if isinstance(training, dict) else None
+    for values, least in ((steps, 1), (digits, 0)):
+        fine = isinstance(values, list) and values
+        if not fine or not all(type(v) is int and v >= least for v in values):
+            raise InputError(f"{path}: its training record can't be read")
+    if training.get("task", "grow") not in ("grow", "restore") or max(digits) > 9:
+        raise InputError(f"{path}: its training record names an unknown task or digit")
+    return record
 
 
 def resolve(name_or_path: str | Path) -> Path:

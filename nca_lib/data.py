@@ -5,46 +5,34 @@ Everything is held in memory as tensors: 60,000 pictures of 28 x 28 need no data
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import struct
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from nca_lib.errors import InputError
+from nca_lib.inputs import DIGITS, as_labels
+from nca_lib.stopping import die_with_parent
+
 import numpy as np
+import platformdirs
 import torch
 from torch import Tensor
-
-from nca_lib.errors import InputError
 
 VALIDATION_SHARE = 1 / 12  # of each label's training digits: about 5,000 of MNIST's 60,000
 SPLIT_SEED = 1998  # the year of LeCun et al., "Gradient-based learning"; fixed for good
 DOWNLOAD_SECONDS = 120
 HOW_TO_GET = "pass --data-root FOLDER with MNIST/raw in it, or --data-root embedded"
+LABELS_SHA256 = ["65a50cbbf4e906d7", "ff7bcfd416de3373"]  # of MNIST's own, training and test
+SAMPLE = "embedded sample (6,000 training, 1,000 test digits of MNIST)"
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-
-
-def check_labels(labels: Tensor) -> None:
-    """Raise InputError unless all labels are whole numbers from 0 to 9."""
-    if labels.is_floating_point() or labels.dim() != 1:
-        raise InputError(f"labels: want integers [N], got {labels.dtype} {list(labels.shape)}")
-    wrong = labels[(labels < 0) | (labels > 9)]
-    if len(wrong):
-        raise InputError(f"label {wrong[0].item()} is not a digit: labels go from 0 to 9")
-
-
-def check_images(images: Tensor) -> None:
-    """Raise InputError unless the images are float `[N, 1, 28, 28]` in [0, 1]."""
-    if images.dim() != 4 or tuple(images.shape[1:]) != (1, 28, 28):
-        raise InputError(f"images have shape {list(images.shape)}: want [N, 1, 28, 28]")
-    if not images.is_floating_point():
-        raise InputError(f"images are {images.dtype}: want float32 in [0, 1] (divide bytes by 255)")
-    if len(images) and not (images.min() >= 0 and images.max() <= 1):  # NaN fails both
-        raise InputError("images hold values outside [0, 1] or NaN: divide bytes by 255")
 
 
 @dataclass(frozen=True)
@@ -74,7 +62,8 @@ class Dataset:
     train: Digits
     validation: Digits
     test: Digits
-    source: str  # for people and records
+    source: str  # for people: where they lie
+    name: str = ""  # for records: which they are
 
 
 def load_digits(data_root: str | Path | None = None, preset: str = "quick") -> Dataset:
@@ -93,7 +82,7 @@ def load_digits(data_root: str | Path | None = None, preset: str = "quick") -> D
         return embedded_sample()
     if root:
         return read_mnist(Path(root))
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nca_lib"
+    folder = Path(platformdirs.user_cache_dir("nca_lib", False))
     if not (folder / "MNIST" / "raw" / FILES["train"][0]).exists():
         download(folder)
     return read_mnist(folder)
@@ -106,7 +95,7 @@ def embedded_sample() -> Dataset:
         train, test = (
             to_digits(arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in FILES
         )
-    return split(train, test, "embedded sample (6,000 training, 1,000 test digits of MNIST)")
+    return split(train, test, SAMPLE, SAMPLE)
 
 
 def read_mnist(root: Path) -> Dataset:
@@ -119,7 +108,14 @@ def read_mnist(root: Path) -> Dataset:
     for part in FILES:
         mnist = MNIST(root, train=part == "train")
         parts[part] = to_digits(mnist.data.numpy(), mnist.targets.numpy())
-    return split(parts["train"], parts["test"], f"MNIST in {root}")
+    name = "MNIST" if is_mnist(root) else "other pictures than MNIST's, in its format"
+    return split(parts["train"], parts["test"], f"{name} in {root}", name)
+
+
+def is_mnist(root: Path) -> bool:
+    """Whether the labels are MNIST's: Fashion-MNIST, say, comes in files of the same names."""
+    read = [(root / "MNIST" / "raw" / FILES[part][1]).read_bytes() for part in FILES]
+    return [hashlib.sha256(content).hexdigest()[:16] for content in read] == LABELS_SHA256
 
 
 def to_digits(images: np.ndarray, labels: np.ndarray) -> Digits:
@@ -130,19 +126,18 @@ def to_digits(images: np.ndarray, labels: np.ndarray) -> Digits:
     )
 
 
-def split(train: Digits, test: Digits, source: str) -> Dataset:
+def split(train: Digits, test: Digits, source: str, name: str) -> Dataset:
     """Take the validation digits out of the training digits: the same share of each label."""
-    check_labels(train.labels)
-    check_labels(test.labels)
+    as_labels(train.labels), as_labels(test.labels)
     generator = torch.Generator().manual_seed(SPLIT_SEED)
     held = []
-    for digit in range(10):
+    for digit in range(DIGITS):
         index = (train.labels == digit).nonzero()[:, 0]
         shuffled = index[torch.randperm(len(index), generator=generator)]
         held.append(shuffled[: round(len(index) * VALIDATION_SHARE)])
     validation = torch.zeros(len(train), dtype=torch.bool)
     validation[torch.cat(held)] = True
-    return Dataset(train.select(~validation), train.select(validation), test, source)
+    return Dataset(train.select(~validation), train.select(validation), test, source, name)
 
 
 def check_files(root: Path, image_name: str, label_name: str) -> None:
@@ -154,12 +149,16 @@ def check_files(root: Path, image_name: str, label_name: str) -> None:
     labels = check_idx(raw / label_name, magic=2049, item=())
     if images != labels:
         raise InputError(f"{raw}: {images} images but {labels} labels; get the files anew")
+    if not images:
+        raise InputError(f"{raw / image_name} holds no pictures; get the files anew")
 
 
 def check_idx(path: Path, magic: int, item: tuple[int, ...]) -> int:
     """Check header and length of an idx file; return how many items it holds."""
     if not path.is_file():
-        raise InputError(f"{path} is missing; get MNIST anew, or {HOW_TO_GET}")
+        packed = path.with_name(path.name + ".gz").exists()
+        hint = "unpack the .gz beside it (gunzip)" if packed else "get MNIST anew"
+        raise InputError(f"{path} is missing; {hint}, or {HOW_TO_GET}")
     wanted = 4 * (2 + len(item))
     with path.open("rb") as file:
         header = file.read(wanted)
@@ -183,7 +182,12 @@ def fetch(folder: str) -> None:
     """torchvision's download; runs in a process of its own, so that it can be ended."""
     from torchvision.datasets import MNIST
 
-    MNIST(folder, download=True)
+    die_with_parent()
+    with open(os.devnull, "w") as quiet, redirect_stderr(quiet), redirect_stdout(quiet):
+        try:
+            MNIST(folder, download=True)
+        except Exception:  # whatever it is, the parent says what to do
+            os._exit(1)
 
 
 def download(folder: Path, seconds: float = DOWNLOAD_SECONDS) -> None:
@@ -194,14 +198,19 @@ def download(folder: Path, seconds: float = DOWNLOAD_SECONDS) -> None:
     process = multiprocessing.get_context("spawn").Process(target=fetch, args=(str(part),))
     print(f"downloading MNIST into {folder} (at most {seconds:.0f} seconds) ...")
     process.start()
-    process.join(seconds)
-    finished = process.exitcode == 0
-    if process.is_alive():
+    try:
+        process.join(seconds)
+    finally:
+        finished = process.exitcode == 0
         process.kill()
         process.join()
-    if finished:
+    try:
+        if not finished:
+            raise InputError(f"MNIST could not be downloaded; {HOW_TO_GET}")
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.move(part / "MNIST", folder / "MNIST")
-    shutil.rmtree(part, ignore_errors=True)
-    if not finished:
-        raise InputError(f"MNIST could not be downloaded; {HOW_TO_GET}")
+        shutil.rmtree(folder / "MNIST", ignore_errors=True)  # an incomplete one
+        os.replace(part / "MNIST", folder / "MNIST")
+    except OSError as error:
+        raise InputError(f"MNIST can't be put into {folder} ({error}); {HOW_TO_GET}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

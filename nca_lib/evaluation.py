@@ -8,55 +8,75 @@ from __future__ import annotations
 
 import time
 
+from nca_lib import baselines
+from nca_lib.cells import INK, SIZE, blur, disc, erase, half_plane, square, starts
+from nca_lib.data import Dataset, Digits
+from nca_lib.errors import InputError
+from nca_lib.inputs import DIGITS, as_whole
+from nca_lib.judge import FEATURES, Judge, load_judge
+from nca_lib.rollout.fire import check_seed, streams
+from nca_lib.rule import NCA
+
 import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio as psnr
 from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from nca_lib import baselines
-from nca_lib.data import Dataset, Digits
-from nca_lib.errors import InputError
-from nca_lib.judge import FEATURES, Judge, load_judge
-from nca_lib.rule import INK, NCA
-from nca_lib.seeds import SIZE, blur, disc, erase, half_plane, square
-from nca_lib.training import starts
-
 BATCH = 250
 SUBSET = 1000  # persistence and regeneration use the first pictures only
 HEALING_STEPS = 64
 SWITCH_STEPS = 96
 NEIGHBOURS = 5  # of coverage and density (Naeem et al., 2020)
-
-
-def trained_for(rule: NCA) -> tuple[str, int]:
-    """The task of a rule and the length of its rollouts in training, from its record."""
-    training = rule.record.get("training", {})
-    return training.get("task", "grow"), max(training.get("loss_steps", [32]))
+MAIN, SWITCHING, SAMPLES = range(3)  # streams: what draws them from a seed
 
 
 @torch.inference_mode()
+def roll_out(
+    rule: NCA,
+    states: Tensor,
+    labels: Tensor,
+    styles: Tensor | None,
+    record: tuple[int, ...],
+    seeds: Tensor,
+    first_step: int = 0,
+) -> Tensor:
+    """Frames `[R, N, C, H, W]` on the CPU, grown on the rule's device a batch at a time."""
+    frames = []
+    for first in range(0, len(labels), BATCH):
+        part = slice(first, first + BATCH)
+        genome = rule.genome(labels[part], None if styles is None else styles[part])
+        state = states[part].to(rule.kernels)
+        frames.append(rule.rollout(state, genome, record[-1], seeds[part], record, first_step))
+    return torch.cat([frame.cpu() for frame in frames], 1)
+
+
+@torch.inference_mode()
+def styles_of(rule: NCA, digits: Digits) -> Tensor | None:
+    """The style of each picture, `[N, S]` on the CPU; None for a rule without styles."""
+    if rule.encoder is None:
+        return None
+    parts = zip(digits.images.split(BATCH), digits.labels.split(BATCH), strict=True)
+    return torch.cat([rule.infer_style(images, labels).cpu() for images, labels in parts])
+
+
 def redraw(
-    rule: NCA, digits: Digits, record: tuple[int, ...], seed: int = 0, styles: Tensor | None = None
+    rule: NCA,
+    digits: Digits,
+    record: tuple[int, ...],
+    seed: int = 0,
+    styles: Tensor | None = None,
+    seeds: Tensor | None = None,
 ) -> Tensor:
     """Each picture from its label and inferred style (or `styles`), `[R, N, C, 28, 28]` on the CPU.
 
-    A picture's fire masks follow from `seed` and its place, so the batch size changes nothing.
+    A picture's fire masks follow from `seed` and its place (or are those of the streams `seeds`),
+    so the batch size changes nothing.
     """
-    task, _ = trained_for(rule)
-    device, frames = rule.kernels.device, []
-    for first in range(0, len(digits), BATCH):
-        part = digits.select(slice(first, first + BATCH))
-        images, labels = part.images.to(device), part.labels.to(device)
-        if styles is None:
-            style = rule.infer_style(images, labels)
-        else:
-            style = styles[first : first + BATCH].to(device)
-        seeds = torch.arange(first, first + len(part), device=device) + seed * 2**32
-        state = starts(task, images, rule.config.channels)
-        genome = rule.genome(labels, style)
-        frames.append(rule.rollout(state, genome, record[-1], seeds, record).cpu())
-    return torch.cat(frames, 1)
+    styles = styles_of(rule, digits) if styles is None else styles
+    seeds = streams(len(digits), seed, MAIN) if seeds is None else seeds
+    state = starts(rule.task, digits.images, rule.config.channels)
+    return roll_out(rule, state, digits.labels, styles, record, seeds)
 
 
 def pixel_accuracy(grown: Tensor, images: Tensor) -> float:
@@ -65,10 +85,11 @@ def pixel_accuracy(grown: Tensor, images: Tensor) -> float:
 
 
 def ink_iou(grown: Tensor, images: Tensor) -> float:
-    """Ink in both, over ink in either; mean over the pictures."""
+    """Ink in both, over ink in either; mean over the pictures. Two empty pictures agree: 1."""
     a, b = (grown > 0.5).flatten(1), (images > 0.5).flatten(1)
-    either = (a | b).sum(1).clamp(min=1)
-    return ((a & b).sum(1) / either).double().mean().item()
+    either = (a | b).sum(1)
+    shares = torch.where(either > 0, (a & b).sum(1) / either.clamp(min=1), 1.0)
+    return shares.double().mean().item()
 
 
 @torch.inference_mode()
@@ -132,16 +153,14 @@ def damages(count: int, seed: int) -> dict[str, Tensor]:
     }
 
 
-@torch.inference_mode()
 def regeneration(rule: NCA, digits: Digits, grown: Tensor, steps: int, seed: int) -> dict:
     """Pixel accuracy before damage, just after, and 64 steps later; `grown`: `[N, C, 28, 28]`."""
-    styles = rule.infer_style(digits.images, digits.labels)
-    genome, seeds = rule.genome(digits.labels, styles), torch.arange(len(digits)) + seed * 2**32
+    styles, seeds = styles_of(rule, digits), streams(len(digits), seed, MAIN)
     before = pixel_accuracy(grown[:, :1], digits.images)
     results = {}
     for name, region in damages(len(digits), seed).items():
         state = erase(grown, region)
-        healed = rule.rollout(state, genome, HEALING_STEPS, seeds, first_step=steps)[-1]
+        healed = roll_out(rule, state, digits.labels, styles, (HEALING_STEPS,), seeds, steps)[-1]
         results[name] = {
             "before": before,
             "after_damage": pixel_accuracy(state[:, :1], digits.images),
@@ -150,23 +169,22 @@ def regeneration(rule: NCA, digits: Digits, grown: Tensor, steps: int, seed: int
     return results
 
 
-@torch.inference_mode()
 def switching(rule: NCA, steps: int, seed: int, judge: Judge, styles: int = 10) -> dict:
     """Each digit, once grown, is told to become each other digit in the same style, 90 pairs.
 
     Returns the share that the judge reads as the new label 96 steps later: of all, and of the pair
     that does worst.
     """
-    old, new = (part.flatten() for part in torch.where(~torch.eye(10, dtype=torch.bool)))  # [90]
-    old, new = old.repeat(styles), new.repeat(styles)
+    pairs = torch.where(~torch.eye(DIGITS, dtype=torch.bool))
+    old, new = (part.flatten().repeat(styles) for part in pairs)  # [90 * styles]
     generator = torch.Generator().manual_seed(seed)
     style = torch.randn(len(old), rule.config.style_dim, generator=generator)
-    seeds = torch.arange(len(old)) + seed * 2**32
+    seeds = streams(len(old), seed, SWITCHING)
     state = starts("grow", torch.zeros(len(old), 1, SIZE, SIZE), rule.config.channels)
-    state = rule.rollout(state, rule.genome(old, style), steps, seeds)[-1]
-    state = rule.rollout(state, rule.genome(new, style), SWITCH_STEPS, seeds, first_step=steps)[-1]
+    state = roll_out(rule, state, old, style, (steps,), seeds)[-1]
+    state = roll_out(rule, state, new, style, (SWITCH_STEPS,), seeds, steps)[-1]
     read, _ = read_by_judge(judge, state[:, INK : INK + 1].clamp(0, 1))
-    right = (read == new).double().view(styles, 90).mean(0)  # [90]
+    right = (read == new).double().view(styles, -1).mean(0)  # [90]
     worst = int(right.argmin())
     return {
         "judge_accuracy": right.mean().item(),
@@ -203,9 +221,9 @@ def samples(rule: NCA, data: Dataset, test: Digits, seed: int, judge: Judge) -> 
     generator = torch.Generator().manual_seed(seed)
     labels = test.labels[torch.randperm(len(test), generator=generator)]
     styles = torch.randn(len(labels), rule.config.style_dim, generator=generator)
-    _, steps = trained_for(rule)
-    blank = Digits(torch.zeros(len(labels), 1, 28, 28), labels)
-    grown = redraw(rule, blank, (steps,), seed + 1, styles)[-1, :, :1].clamp(0, 1)
+    blank = Digits(torch.zeros(len(labels), 1, SIZE, SIZE), labels)
+    seeds = streams(len(labels), seed, SAMPLES)
+    grown = redraw(rule, blank, (rule.trained_steps,), styles=styles, seeds=seeds)[-1, :, :1]
     train = data.train.select(torch.isin(data.train.labels, test.labels.unique()))
     pca = baselines.class_pca(train, rule.config.style_dim)
     drawn = pca.sample(labels, generator).clamp(0, 1)
@@ -213,7 +231,7 @@ def samples(rule: NCA, data: Dataset, test: Digits, seed: int, judge: Judge) -> 
     _, real = read_by_judge(judge, test.images)
     results = {}
     for name, (images, wanted) in {
-        "rule": (grown, labels),
+        "rule": (grown.clamp(0, 1), labels),
         "real_training_digits": (train.images[pick], train.labels[pick]),
         "class_pca_gaussian": (drawn, labels),
     }.items():
@@ -221,6 +239,49 @@ def samples(rule: NCA, data: Dataset, test: Digits, seed: int, judge: Judge) -> 
         results[name] = {"judge_accuracy": (read == wanted).double().mean().item()}
         results[name] |= compare_sets(features, real)
     return results.pop("rule") | {"n": len(labels), "references": results}
+
+
+def digits_for(rule: NCA, data: Dataset, split: str = "test", limit: int | None = None) -> Digits:
+    """The digits that a rule is measured on: those of its labels, the first `limit` of them.
+
+    Raises:
+        InputError: another split, a limit below 1, no digits left.
+    """
+    if split not in ("test", "validation"):
+        raise InputError(f"--split {split}: choose test or validation")
+    if limit is not None and as_whole(limit, "--limit") < 1:
+        raise InputError(f"--limit {limit}: evaluate at least 1 picture")
+    digits: Digits = getattr(data, split)
+    known = torch.tensor(rule.record.get("digits", range(DIGITS)))
+    digits = digits.select(torch.isin(digits.labels, known)).limit(limit or len(digits))
+    if not len(digits):
+        raise InputError(f"{data.source} has no {split} digits with the labels {known.tolist()}")
+    return digits
+
+
+def behaviour(rule: NCA, digits: Digits, seed: int) -> dict:
+    """How long a picture stays, whether it heals, and how it comes about; of the first digits."""
+    few, steps = digits.limit(SUBSET), rule.trained_steps
+    long = redraw(rule, few, (steps, 4 * steps, 10 * steps), seed)
+    horizon = tuple(range(2, 4 * steps + 1, 2))
+    path = redraw(rule, few.limit(BATCH), horizon, seed)[:, :, :1]
+    return {
+        "persistence": {
+            name: pixel_accuracy(frame[:, :1], few.images)
+            for name, frame in zip(("1x", "4x", "10x"), long, strict=True)
+        },
+        "regeneration": regeneration(rule, few, long[0], steps, seed),
+        "accuracy_by_step": [
+            [step, pixel_accuracy(frame, few.limit(BATCH).images)]
+            for step, frame in zip(horizon, path, strict=True)
+        ],
+    }
+
+
+def worst_of(ink: Tensor, digits: Digits, count: int = 10) -> list[int]:
+    """The places of the pictures with the most wrong pixels, the worst first."""
+    wrong = ((ink > 0.5) != (digits.images > 0.5)).double().mean((1, 2, 3))
+    return wrong.argsort(descending=True, stable=True)[:count].tolist()
 
 
 def evaluate(
@@ -236,78 +297,29 @@ def evaluate(
         limit: only the first pictures.
 
     Raises:
-        InputError: another split, a limit below 1, no digits left.
+        InputError: another split, a limit below 1, no digits left, a seed out of range.
     """
-    started = time.perf_counter()
-    if split not in ("test", "validation"):
-        raise InputError(f"--split {split}: choose test or validation")
-    if limit is not None and limit < 1:
-        raise InputError(f"--limit {limit}: evaluate at least 1 picture")
-    digits: Digits = getattr(data, split)
-    known = torch.tensor(rule.record.get("digits", range(10)))
-    digits = digits.select(torch.isin(digits.labels, known))
-    digits = digits.limit(limit or len(digits))
-    judge, (task, steps) = load_judge(), trained_for(rule)
-    device, rule = rule.kernels.device, rule.cpu()
-    few, horizon = digits.limit(SUBSET), tuple(range(2, 4 * steps + 1, 2))
-    main = redraw(rule, digits, (steps,), seed)[-1]  # [N, C, 28, 28]
-    ink = main[:, INK : INK + 1]
-    long = redraw(rule, few, (steps, 4 * steps, 10 * steps), seed)
-    path = redraw(rule, few.limit(BATCH), horizon, seed)[:, :, :1]
+    started, digits = time.perf_counter(), digits_for(rule, data, split, limit)
+    judge, steps, seed = load_judge(), rule.trained_steps, check_seed(seed)
+    ink = redraw(rule, digits, (steps,), seed)[-1, :, INK : INK + 1]  # [N, 1, 28, 28]
     length = rule.config.style_dim or 16
     rivals = baseline_pictures(data.train, digits, length)
     beside = {name: measure(images, digits, judge) for name, images in rivals.items()}
     beside["class_pca"]["numbers"] = length
     results = {
-        "n": len(digits), "split": split, "seed": seed, "task": task, "steps": steps,
-        "weights": rule.record.get("sha256"), "data": data.source,
-        "parameters": rule.rule_parameters,
+        "n": len(digits), "split": split, "seed": seed, "task": rule.task, "steps": steps,
+        "weights": rule.record.get("sha256"), "data": data.name,
+        "parameters": rule.rule_parameters, "fitted": rule.fitted_numbers,
         **measure(ink, digits, judge),
         "per_digit": per_digit(ink, digits, judge, rivals),
+        "worst": worst_of(ink, digits),
         "baselines": beside,
-        "persistence": {
-            name: pixel_accuracy(frame[:, :1], few.images)
-            for name, frame in zip(("1x", "4x", "10x"), long, strict=True)
-        },
-        "regeneration": regeneration(rule, few, long[0], steps, seed),
-        "accuracy_by_step": [
-            [step, pixel_accuracy(frame, few.limit(BATCH).images)]
-            for step, frame in zip(horizon, path, strict=True)
-        ],
+        **behaviour(rule, digits, seed),
     }  # fmt: skip
-    if len(known) == 10 and task == "grow":
+    if len(rule.record.get("digits", range(DIGITS))) == DIGITS and rule.task == "grow":
         results["switching"] = switching(rule, steps, seed, judge)
     if rule.encoder is not None:
         enough = len(digits) > FEATURES
         results["samples"] = samples(rule, data, digits, seed, judge) if enough else None
     results["seconds"] = round(time.perf_counter() - started, 1)
-    rule.to(device)
     return results
-
-
-def table(results: dict) -> str:
-    """The results as text: the rule beside its baselines, then how it holds, heals and invents."""
-    columns = ("pixel_accuracy", "ink_iou", "ssim", "psnr", "judge_accuracy")
-    lines = ["".join(f"{c.replace('_', ' '):>16}" for c in ("", *columns))]
-    for name, row in {"this rule": results, **results["baselines"]}.items():
-        cells = [f"{row[c]:.2f} dB" if c == "psnr" else f"{row[c]:.2%}" for c in columns]
-        lines.append(f"{name.replace('_', ' '):>16}" + "".join(f"{c:>16}" for c in cells))
-    held = ", ".join(f"{value:.2%} at {name}" for name, value in results["persistence"].items())
-    lines += ["", f"holds:  {held} the training steps"]
-    for name, row in results["regeneration"].items():
-        path = f"{row['before']:.2%} -> {row['after_damage']:.2%} -> {row['after_64_steps']:.2%}"
-        lines.append(f"heals:  {name.replace('_', ' ')}: {path} after 64 steps")
-    if "switching" in results:
-        row = results["switching"]
-        pair = " to ".join(str(label) for label in row["worst_pair"])
-        lines.append(
-            f"told to become another digit: judge reads {row['judge_accuracy']:.2%} as that digit "
-            f"96 steps later, {row['worst_pair_judge_accuracy']:.0%} of the worst pair ({pair})"
-        )
-    if results.get("samples"):
-        row = results["samples"]
-        lines.append(
-            f"styles from the prior: judge reads {row['judge_accuracy']:.2%} as their label, "
-            f"FID {row['fid']:.1f}, coverage {row['coverage']:.1%}"
-        )
-    return "\n".join(lines)

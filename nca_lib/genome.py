@@ -15,15 +15,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from nca_lib.errors import InputError
+from nca_lib.inputs import DIGITS, as_labels, as_styles, check_images
+
 import torch
 import torch.nn.functional as F
 from scipy.special import gammaincinv
 from torch import Tensor, nn
 
-from nca_lib.data import check_images, check_labels
-from nca_lib.errors import InputError
-
-DIGITS = 10
 USUAL = 0.9  # share of the pictures whose styles count as usual; see `fit_gaussian`
 
 
@@ -87,12 +86,14 @@ class Genome(nn.Module):
         Labels with fewer than two pictures keep what they had.
         """
         noise = torch.randn(code.mean.shape, generator=torch.Generator().manual_seed(0))
-        drawn = code.sample(noise).double()  # [N, S], a code that each picture may be given
+        drawn = code.sample(
+            noise.to(code.mean)
+        ).double()  # [N, S], a code that each picture may be given
         for label in labels.unique().tolist():
             codes = drawn[labels == label]
             if len(codes) > 1:
                 centre, spread = fit_gaussian(codes)
-                self.average[label], self.spread[label] = centre.float(), spread.float()
+                self.average[label], self.spread[label] = centre, spread
 
     def style_of(self, code: Tensor, labels: Tensor) -> Tensor:
         """Codes `[B, S]` as styles `[B, S]`, the inverse of what `forward` does with a style."""
@@ -100,20 +101,19 @@ class Genome(nn.Module):
         return torch.linalg.solve_triangular(self.spread[labels], centred, upper=False)[:, :, 0]
 
     def forward(self, labels: Tensor, style: Tensor | None = None) -> Tensor:
-        """Labels `[B]` in 0-9 and styles `[B, S]` (None: zeros, the average hand) -> `[B, G]`.
+        """Labels 0-9, `[B]` or one, and styles `[B, S]` (None: zeros, the average hand): `[B, G]`.
+
+        Labels may be a number, a list, an array or a tensor of any integer type.
 
         Raises:
             InputError: a label outside 0-9, or a style of another length.
         """
-        check_labels(labels)
-        embedded = self.labels(labels)  # [B, label_dim]
+        table = self.labels.weight
+        labels = as_labels(labels, table.device)
         if style is None:
-            style = embedded.new_zeros(len(labels), self.style_dim)
-        if style.shape != (len(labels), self.style_dim):
-            raise InputError(
-                f"styles have shape {list(style.shape)}, this rule wants "
-                f"{[len(labels), self.style_dim]}: one code of {self.style_dim} numbers a label"
-            )
+            style = table.new_zeros(len(labels), self.style_dim)
+        style = as_styles(style, len(labels), self.style_dim, table)
+        embedded = self.labels(labels)  # [B, label_dim]
         code = self.average[labels] + (self.spread[labels] @ style[:, :, None])[:, :, 0]  # [B, S]
         return torch.cat([embedded, code], 1)
 
@@ -133,8 +133,10 @@ class StyleEncoder(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor) -> StyleCode:
         """Images `[B, 1, 28, 28]` in [0, 1], labels `[B]`. Raises InputError for other input."""
-        check_images(images)
-        check_labels(labels)
+        labels = as_labels(labels, self.code.weight.device)
+        images = check_images(images).to(self.code.weight)
+        if len(images) != len(labels):
+            raise InputError(f"{len(images)} images but {len(labels)} labels: give as many")
         x = F.relu(self.conv1(images))  # [B, 16, 14, 14]
         x = F.relu(self.conv2(x))  # [B, 32, 7, 7]
         x = F.relu(self.conv3(x))  # [B, 48, 4, 4]

@@ -13,13 +13,13 @@ from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 
+from nca_lib.checkpoints import load_tensors_into, read_tensors, write_tensors
+from nca_lib.data import Dataset, Digits, load_digits
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-
-from nca_lib.checkpoints import load_tensors_into, read_tensors, write_tensors
-from nca_lib.data import Dataset, Digits, load_digits
 
 KIND = "nca_lib judge"
 FEATURES = 64

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from nca_lib.checkpoints import write_atomically
+
 import numpy as np
 import torch
 from matplotlib import rc_context
@@ -13,11 +15,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from PIL import Image
 from torch import Tensor
-
-from nca_lib.checkpoints import write_atomically
-from nca_lib.data import Dataset
-from nca_lib.evaluation import redraw, trained_for
-from nca_lib.rule import INK, NCA
 
 LOOK = {
     "font.size": 9,
@@ -240,40 +237,3 @@ def save_strip(frames: Tensor, path: Path) -> None:
     """A film strip of `[R, H, W]`, twelve frames of it at most."""
     steps = np.unique(np.linspace(0, len(frames) - 1, 12).round().astype(int)).tolist()
     save_figure(film_strip(frames[steps], steps, "One cell grows into a digit"), path)
-
-
-def write_figures(
-    rule: NCA, results: dict, data: Dataset, folder: Path, logs: dict | None = None
-) -> list[Path]:
-    """All figures of an evaluation; the originals beside the grown digits come first."""
-    known = torch.tensor([int(digit) for digit in results["per_digit"]])
-    digits = data.test.select(torch.isin(data.test.labels, known))
-    _, steps = trained_for(rule)
-    some = digits.limit(250)
-    strip = [1, *(round(steps * k / 5) for k in range(1, 6)), 2 * steps, 4 * steps]
-    strip = sorted(set(strip))
-    frames = redraw(rule, some, tuple(strip), results["seed"])[:, :, INK].clamp(0, 1)
-    grown, originals = frames[strip.index(steps)], some.images[:, 0]
-    first = torch.cat([(some.labels == d).nonzero()[:2, 0] for d in range(10)])
-    first = first.view(-1, 2).T.flatten() if len(first) == 20 else first
-    wrong = ((grown > 0.5) != (originals > 0.5)).float().mean((1, 2))
-    worst = wrong.argsort(descending=True)[:10]
-    how = "grown from one cell" if results["task"] == "grow" else "restored from the blur"
-    under = f"Below each original the digit {how}, after {steps} steps, with its pixel accuracy."
-    figures = {
-        "originals_and_grown": compare(
-            originals[first], grown[first], "Originals and grown digits", under
-        ),
-        "film_strip": film_strip(frames[:, first[3 % len(first)]], strip, "The growth of a digit"),
-        "accuracy_by_step": accuracy_by_step(results),
-        "per_digit": per_digit_bars(results),
-        "worst_cases": compare(
-            originals[worst], grown[worst], f"The worst ten of {len(some)}", under
-        ),
-    }
-    if logs:
-        figures["learning_curves"] = learning_curves(logs)
-    return [
-        save_figure(figure, Path(folder) / f"{number:02d}_{name}.png")
-        for number, (name, figure) in enumerate(figures.items(), 1)
-    ]

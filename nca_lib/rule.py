@@ -10,19 +10,21 @@ inference use: the same mathematics, computed only where something can change.
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from typing import Literal
+
+from nca_lib import cells
+from nca_lib.cells import alive
+from nca_lib.errors import InputError
+from nca_lib.genome import Genome, StyleCode, StyleEncoder
+from nca_lib.inputs import as_labels, as_steps, as_tensor, as_whole
+from nca_lib.rollout import Plan, Weights, choose_rollout
+from nca_lib.rollout.dense import dense_rollout
+from nca_lib.rollout.fire import streams
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from nca_lib.errors import InputError
-from nca_lib.genome import Genome, StyleCode, StyleEncoder
-from nca_lib.sparse import ALIVE_ABOVE, LIFE, Weights, sparse_rollout
-
-INK = 0  # channel of the cell state: the picture
 
 
 @dataclass(frozen=True)
@@ -33,19 +35,21 @@ class RuleConfig:
     hidden: int = 256  # width of the hidden layer
     label_dim: int = 16  # length of the label embedding
     style_dim: int = 16  # length of the style code; 0: the rule knows no styles
-    perception: Literal["sobel", "patch"] = "sobel"  # see `perception_kernels`
+    perception: Literal["sobel", "patch"] = "sobel"  # itself and two slopes, or all nine neighbours
     fire_rate: float = 0.5  # probability that a cell updates in a step
+    held: tuple[int, ...] = ()  # channels that stay as they were given, in dead cells too
 
     def __post_init__(self):
-        for name in ("channels", "hidden", "label_dim"):
-            if getattr(self, name) < (2 if name == "channels" else 1):
-                raise InputError(f"{name} is {getattr(self, name)}: choose a larger number")
-        if self.style_dim < 0:
-            raise InputError(f"style_dim is {self.style_dim}: choose 0 (no style) or more")
+        for name, least in (("channels", 2), ("hidden", 1), ("label_dim", 1), ("style_dim", 0)):
+            as_whole(getattr(self, name), name, least)
         if not 0 < self.fire_rate <= 1:
             raise InputError(f"fire_rate is {self.fire_rate}: choose a probability in (0, 1]")
         if self.perception not in ("sobel", "patch"):
             raise InputError(f"perception is {self.perception!r}: choose 'sobel' or 'patch'")
+        held = tuple(sorted({as_whole(channel, "a held channel") for channel in self.held}))
+        if held and held[-1] >= self.channels:
+            raise InputError(f"held channel {held[-1]}: they go from 0 to {self.channels - 1}")
+        object.__setattr__(self, "held", held)
 
 
 def perception_kernels(perception: str) -> Tensor:
@@ -59,22 +63,6 @@ def perception_kernels(perception: str) -> Tensor:
     itself = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
     across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
     return torch.stack([itself, across, across.T])[:, None]
-
-
-def choose_rollout(state: Tensor):
-    """The compiled rollout where it can run, else the sparse one: the same results."""
-    on_cpu = state.device.type == "cpu" and state.dtype in (torch.float32, torch.float64)
-    if on_cpu and os.environ.get("NCA_COMPILED") != "0":
-        from nca_lib import compiled  # numba takes half a second to import: late
-
-        if compiled.available()[0]:
-            return compiled.compiled_rollout
-    return sparse_rollout
-
-
-def alive(state: Tensor) -> Tensor:
-    """The alive mask, bool `[B, 1, H, W]`: life in the 3x3 neighbourhood exceeds 0.1."""
-    return F.max_pool2d(state[:, LIFE : LIFE + 1], 3, stride=1, padding=1) > ALIVE_ABOVE
 
 
 class NCA(nn.Module):
@@ -92,6 +80,9 @@ class NCA(nn.Module):
         self.record: dict = {}  # how the rule was trained, filled in by checkpoints.load
         kernels = perception_kernels(config.perception)
         self.register_buffer("kernels", kernels, persistent=False)
+        free = torch.ones(config.channels, 1, 1, dtype=torch.bool)
+        free[list(config.held)] = False
+        self.register_buffer("free", free, persistent=False)  # channels that may change
         self.genome = Genome(config.label_dim, config.style_dim)
         self.encoder = StyleEncoder(config.style_dim) if config.style_dim else None
         self.perceived = nn.Linear(len(kernels) * config.channels, config.hidden)
@@ -103,15 +94,38 @@ class NCA(nn.Module):
         nn.init.zeros_(self.update.weight)  # an untrained rule changes nothing
 
     @property
+    def matrices(self) -> list[nn.Parameter]:
+        """What a cell computes with: the weights `[D, P]`, `[D, G]` and `[C, D]`."""
+        return [self.perceived.weight, self.told.weight, self.update.weight]
+
+    @property
+    def task(self) -> str:
+        """What it was trained for: 'grow' or 'restore'."""
+        return self.record.get("training", {}).get("task", "grow")
+
+    @property
+    def trained_steps(self) -> int:
+        """How long a rollout was in its training."""
+        return max(self.record.get("training", {}).get("loss_steps", [32]))
+
+    @property
+    def fitted_numbers(self) -> int:
+        """How many numbers were fitted after training: mean and triangular spread of styles."""
+        size = self.config.style_dim
+        return len(self.genome.average) * (size + size * (size + 1) // 2)
+
+    @property
     def rule_parameters(self) -> int:
-        """How many numbers the rule has, genome included, encoder apart."""
+        """How many numbers the rule has learned, genome included, encoder apart."""
         return sum(p.numel() for n, p in self.named_parameters() if not n.startswith("encoder."))
 
     def perceive(self, state: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, K * C, H, W]"""
         b, c, h, w = state.shape
         seen = F.conv2d(state.reshape(b * c, 1, h, w), self.kernels, padding=1)  # [B * C, K, H, W]
-        return seen.view(b, c, -1, h, w).transpose(1, 2).flatten(1, 2)  # [B, K * C, H, W]
+        return (
+            seen.view(b, c, len(self.kernels), h, w).transpose(1, 2).flatten(1, 2)
+        )  # [B, K * C, H, W]
 
     def change(self, seen: Tensor, genome: Tensor) -> Tensor:
         """What a cell adds to its state: `[B, K * C, H, W]`, `[B, G]` -> `[B, C, H, W]`.
@@ -129,26 +143,30 @@ class NCA(nn.Module):
             genome: `[B, G]`.
             fire: bool `[B, H, W]`, the cells that may update (`fire.fire_mask` draws them).
         """
-        before = alive(state)
-        state = state + self.change(self.perceive(state), genome) * fire[:, None]
-        return state * (before & alive(state))
+        before = alive(state)  # [B, 1, H, W]; dead cells do not act
+        acting = before & fire[:, None] & self.free  # [B, C, H, W]
+        state = state + self.change(self.perceive(state), genome) * acting
+        return state * (before & alive(state) | ~self.free)
 
     def rollout(
         self,
         state: Tensor,
         genome: Tensor,
         steps: int,
-        seeds: Tensor,
-        record: tuple[int, ...] | None = None,
+        seeds: Tensor | int,
+        record: tuple[int, ...] | int | None = None,
         first_step: int = 0,
     ) -> Tensor:
         """Repeat the step and return the states asked for; differentiable, and sparse.
 
+        A rule whose `perceive`, `change` or `step` was replaced is rolled out by its own step.
+
         Args:
-            state: `[B, C, H, W]`, for instance `seeds.seed_state(...)`.
+            state: `[B, C, H, W]`, for instance `cells.seed_state(...)`.
             genome: `[B, G]`.
             steps: at least 1.
-            seeds: int64 `[B]`, >= 0: which fire masks each sample draws.
+            seeds: int64 `[B]`, >= 0: the stream of fire masks that each sample draws. Or one number
+                below 2**28: a seed, from which every sample gets a stream of its own.
             record: the steps (1 to `steps`, increasing) whose states are returned; None: the last.
             first_step: to continue a rollout as if it had never stopped: the steps already made.
 
@@ -156,50 +174,74 @@ class NCA(nn.Module):
             `[len(record), B, C, H, W]`.
 
         Raises:
-            InputError: steps below 1, steps to record out of range, shapes that do not match.
+            InputError: steps below 1, steps to record out of range, shapes or types that do not
+                match, autocast.
         """
-        record = (steps,) if record is None else tuple(record)
-        self._check(state, genome, steps, seeds, record)
-        scale = 1.0
-        if self.config.perception == "sobel":  # sparse.perceive leaves out the factor 1/8
-            scale = torch.full((3, 1), 1 / 8, dtype=state.dtype, device=state.device)
-            scale[0] = 1.0
-            scale = scale.expand(3, self.config.channels).reshape(1, -1)  # [1, 3C]
-        weights = Weights(
-            self.perceived.weight * scale,
-            self.perceived.bias + self.told(genome),
-            self.update.weight,
-        )
-        return choose_rollout(state)(
-            state,
-            weights,
-            seeds,
-            steps,
-            record,
-            first_step,
-            self.config.fire_rate,
-            self.config.perception == "sobel",
-        )
-
-    def _check(self, state, genome, steps, seeds, record):
-        c, g = self.config.channels, self.told.in_features
-        if steps < 1:
+        if as_whole(steps, "steps") < 1:
             raise InputError(f"steps is {steps}: a rollout has at least 1 step")
-        if list(record) != sorted(set(record)) or not record:
-            raise InputError(f"steps to record are {list(record)}: give increasing numbers")
-        if record[0] < 1 or record[-1] > steps:
-            raise InputError(f"steps to record are {list(record)}: they go from 1 to {steps}")
-        if state.dim() != 4 or state.shape[1] != c:
+        record, first_step = as_steps(record, steps), as_whole(first_step, "first_step")
+        self._check(state, genome)
+        seeds = self._streams(seeds, state)
+        weights = self._weights(genome)
+        if weights is None:
+            return dense_rollout(self, state, genome, steps, seeds, record, first_step)
+        config, sobel = self.config, weights.perceive.shape[1] == 3 * self.config.channels
+        physics = config.fire_rate, sobel, config.held, cells.LIFE, cells.ALIVE_ABOVE
+        plan = Plan(steps, record, first_step, *physics)
+        return choose_rollout(state, weights)(state, weights, seeds, plan)
+
+    def _weights(self, genome: Tensor) -> Weights | None:
+        """The rule as the sparse rollouts want it; None if it is not of the kind that they know.
+
+        They see itself and two slopes, without Sobel's factor 1/8, or all nine neighbours: any
+        other 3x3 kernels are nine weights each, and become a part of the first layer.
+        """
+        layers, c = (self.perceived, self.told, self.update), self.config.channels
+        known = all(type(layer) is nn.Linear for layer in layers) and self.update.bias is None
+        methods = ("perceive", "change", "step")
+        known &= all(getattr(type(self), m) is getattr(NCA, m) for m in methods)
+        if not known or self.__dict__.keys() & {*methods} or self.kernels.shape[1:] != (1, 3, 3):
+            return None
+        kernels, update = self.kernels, self.update.weight
+        perceive = self.perceived.weight.unflatten(1, (len(kernels), c))  # [D, K, C]
+        if torch.equal(kernels, perception_kernels("sobel").to(kernels)):
+            scale = kernels.new_tensor([1, 1 / 8, 1 / 8])
+            perceive = perceive * scale[:, None]  # [D, 3, C]
+        else:
+            perceive = torch.einsum("dkc,kn->dnc", perceive, kernels.flatten(1))  # [D, 9, C]
+        if self.config.held:
+            update = update * self.free[:, :, 0]
+        return Weights(perceive.flatten(1), self.perceived.bias + self.told(genome), update)
+
+    def _streams(self, seeds, state: Tensor) -> Tensor:
+        if isinstance(seeds, int):
+            return streams(len(state), seeds).to(state.device)
+        seeds = as_tensor(seeds, "seeds")
+        whole = not (seeds.is_floating_point() or seeds.is_complex() or seeds.dtype == torch.bool)
+        if not whole or seeds.shape != (len(state),) or (seeds < 0).any():
+            raise InputError(f"seeds: want whole numbers [{len(state)}], >= 0, one a sample")
+        return seeds.to(state.device, torch.int64)
+
+    def _check(self, state: Tensor, genome: Tensor) -> None:
+        (c, g), own = (self.config.channels, self.told.in_features), self.kernels
+        if state.dim() != 4 or state.shape[1] != c or not (state.shape[2] and state.shape[3]):
             raise InputError(f"state has shape {list(state.shape)}, this rule wants [B, {c}, H, W]")
         if genome.shape != (len(state), g):
             raise InputError(f"genome has shape {list(genome.shape)}, want {[len(state), g]}")
-        if seeds.shape != (len(state),) or seeds.dtype != torch.int64:
-            raise InputError(f"seeds: want int64 [{len(state)}], one number a sample")
+        if torch.is_autocast_enabled(state.device.type):
+            raise InputError("a rollout computes in float32 or float64: call it outside autocast")
+        for name, given in (("state", state), ("genome", genome)):
+            if (given.dtype, given.device) != (own.dtype, own.device):
+                raise InputError(
+                    f"{name} is {given.dtype} on {given.device}, the rule {own.dtype} on "
+                    f"{own.device}: convert one of them, as in {name}.to(rule.kernels)"
+                )
 
     def infer_style(self, images: Tensor, labels: Tensor) -> Tensor | None:
         """The style in which each picture is written, `[B, S]`; None for a rule without styles."""
         if self.encoder is None:
             return None
+        labels = as_labels(labels, self.kernels.device)
         return self.genome.style_of(self.encoder(images, labels).mean, labels)
 
     @torch.no_grad()
@@ -208,7 +250,7 @@ class NCA(nn.Module):
         if self.encoder is None:
             return
         parts = [
-            self.encoder(i.to(self.kernels.device), y.to(self.kernels.device))
+            self.encoder(i, y)
             for i, y in zip(images.split(batch), labels.split(batch), strict=True)
         ]
         code = StyleCode(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))

@@ -11,17 +11,15 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 
+from nca_lib.cells import ALIVE_ABOVE, INK, LIFE, SIZE, disc, erase, seed_state
+from nca_lib.rule import NCA
+
 import anywidget
 import ipywidgets as w
 import torch
 import traitlets
 from PIL import Image
 from torch import Tensor
-
-from nca_lib.evaluation import trained_for
-from nca_lib.rule import INK, NCA
-from nca_lib.seeds import SIZE, disc, erase, seed_state
-from nca_lib.sparse import ALIVE_ABOVE, LIFE
 
 SCALE = 10  # screen pixels a cell
 VIEWS = {
@@ -71,7 +69,7 @@ def grow_frames(
     if fire_rate is not None:
         rule = copy.copy(rule)  # the weights are shared, the configuration is not
         rule.config = replace(rule.config, fire_rate=fire_rate)
-    steps = 3 * trained_for(rule)[1] if steps is None else steps
+    steps = 3 * rule.trained_steps if steps is None else steps
     middle = SIZE // 2
     start = seed_state(1, rule.config.channels).roll((at[0] - middle, at[1] - middle), (2, 3))
     genome = rule.genome(torch.tensor([digit]), None if style is None else style[None])
@@ -211,7 +209,7 @@ class DamageBrush(w.VBox):
     """
 
     def __init__(self, rule: NCA, digit: int = 3, style: Tensor | None = None, steps: int = 64):
-        self.rule, self.steps, self.trained = rule, steps, trained_for(rule)[1]
+        self.rule, self.steps, self.trained = rule, steps, rule.trained_steps
         self.genome = rule.genome(torch.tensor([digit]), None if style is None else style[None])
         self.grown = grow_frames(rule, digit, style, self.trained)[-1:]  # [1, C, H, W]
         self.brush = Brush()

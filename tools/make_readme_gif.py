@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import torch
-
 from nca_lib.checkpoints import load
 from nca_lib.data import Digits
 from nca_lib.evaluation import redraw
 from nca_lib.plots import save_gif
+
+import torch
 
 rule, labels = load(sys.argv[1]), torch.arange(10)
 styles = torch.zeros(10, rule.config.style_dim)  # the average hand

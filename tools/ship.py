@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
-
 from nca_lib.checkpoints import RULE, SHIPPED, load, write_tensors
 from nca_lib.data import load_digits
+
+import torch
 
 LIMIT = 300_000  # bytes: a rule is downloaded by everyone who clones the repository
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
+from nca_lib.cells import alive, seed_state
+from nca_lib.rule import NCA
 
-from nca_lib.rule import NCA, alive
-from nca_lib.seeds import seed_state
+import torch
 
 
 def check_reach(steps: int | None) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-
 from nca_lib.rule import NCA
+
+import torch
 
 
 def check_bias(bias: torch.Tensor | None, rule: NCA) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 from nca_lib.data import Digits
 from nca_lib.evaluation import ink_iou
+
+import torch
+from torch import Tensor
 
 
 def check_black(accuracy: float | None, digits: Digits) -> None:

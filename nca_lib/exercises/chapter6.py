@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
+from nca_lib.cells import SIZE, half_plane, square
 
-from nca_lib.seeds import SIZE, half_plane, square
+import torch
 
 
 def check_ring(region: torch.Tensor | None) -> None:

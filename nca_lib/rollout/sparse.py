@@ -14,23 +14,14 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+from nca_lib.rollout.fire import fires, stream_keys
+from nca_lib.rollout.plan import Plan, Weights
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nca_lib.fire import fires, stream_keys
-
-LIFE = 1  # channel of the cell state: tissue that may carry ink
 AHEAD = 64  # masks (steps x samples) that are drawn together: many small calls become few
-ALIVE_ABOVE = 0.1  # Growing NCA (Mordvintsev et al., 2020), "Living cells"
-
-
-class Weights(NamedTuple):
-    """What a rollout needs of a rule; `P` numbers are perceived by a cell, `D` are hidden."""
-
-    perceive: Tensor  # [D, P]
-    bias: Tensor  # [B, D], the genome's say included
-    update: Tensor  # [C, D]
 
 
 class Grid(NamedTuple):
@@ -61,12 +52,12 @@ def from_rows(rows: Tensor, batch: int, height: int, width: int) -> Tensor:
     return grids[..., 1:-1, 1:-1, :].movedim(-1, -3)
 
 
-def alive_rows(rows: Tensor, batch: int, height: int, width: int) -> Tensor:
+def alive_rows(rows: Tensor, batch: int, height: int, width: int, plan: Plan) -> Tensor:
     """The alive mask, bool [B * (H + 2) * (W + 2)]; the border is never alive."""
-    life = rows.view(batch, height + 2, width + 2, -1)[..., LIFE]
+    life = rows[:, plan.life].view(batch, height + 2, width + 2)
     tall = torch.maximum(torch.maximum(life[:, :-2], life[:, 1:-1]), life[:, 2:])  # [B, H, W + 2]
     wide = torch.maximum(torch.maximum(tall[..., :-2], tall[..., 1:-1]), tall[..., 2:])  # [B, H, W]
-    return F.pad(wide > ALIVE_ABOVE, (1, 1, 1, 1)).flatten()
+    return F.pad(wide > plan.alive_above, (1, 1, 1, 1)).flatten()
 
 
 def perceive(rows: Tensor, acting: Tensor, neighbours: Tensor, sobel: bool) -> Tensor:
@@ -75,9 +66,8 @@ def perceive(rows: Tensor, acting: Tensor, neighbours: Tensor, sobel: bool) -> T
     The Sobel sums are left unscaled (8 times too large): `rule.py` scales the weights instead.
     """
     seen = rows.index_select(0, (acting + neighbours).flatten())  # [9n, C]
-    nw, n, ne, w, me, e, sw, s, se = nine = seen.view(9, len(acting), rows.shape[1]).unbind(
-        0
-    )  # 9 x [n, C]
+    nine = seen.view(9, len(acting), rows.shape[1]).unbind(0)  # 9 x [n, C]
+    nw, n, ne, w, me, e, sw, s, se = nine
     if not sobel:
         return torch.cat(nine, 1)
     main, anti = se - nw, ne - sw  # the two diagonals serve both kernels
@@ -100,8 +90,6 @@ def perceive_transposed(grad: Tensor, channels: int, sobel: bool) -> Tensor:
 
 def fire_rows(seeds: Tensor, steps: range, number: Tensor, fire_rate: float) -> Tensor:
     """Fire masks of a few steps at once, bool [len(steps), B * (H + 2) * (W + 2)]."""
-    if fire_rate == 1:
-        return torch.ones(len(steps), 1, dtype=torch.bool, device=seeds.device)
     keys = torch.stack([stream_keys(seeds, step) for step in steps])  # [steps, B]
     return fires(keys[:, :, None], number, fire_rate).flatten(1)
 
@@ -111,45 +99,51 @@ class Step(NamedTuple):
 
     acting: Tensor  # [n], rows of the cells that acted
     seen: Tensor  # [n, P]
-    lives: Tensor  # bool [cells of all samples], False where a cell was emptied
+    kept: Tensor  # bool [cells of all samples, 1 or C], False where a state was emptied
 
 
-def run(state, w1, bias, w2, seeds, steps, record, first_step, fire_rate, sobel, keep):
+def fire_ahead(seeds: Tensor, plan: Plan, number: Tensor):
+    """The fire masks of all steps in turn, bool [cells of all samples], drawn a few at a time."""
+    together, end = max(1, AHEAD // max(1, len(seeds))), plan.first_step + plan.steps
+    for first in range(plan.first_step, end, together):
+        yield from fire_rows(
+            seeds, range(first, min(first + together, end)), number, plan.fire_rate
+        )
+
+
+def run(state, w1, bias, w2, seeds, plan, keep):
     """The frames `[R, B, C, H, W]`, and the tape: a `Step` a step (none if not `keep`)."""
-    batch, _, height, width = state.shape
+    batch, channels, height, width = state.shape
     table = grid(height, width, state.device)
     rows = to_rows(state)  # [cells of all samples, C]; a copy, changed in place from here on
     if rows.data_ptr() == state.data_ptr():
         rows = rows.clone()
-    frames, tape = state.new_empty(len(record), *state.shape), []
-    before = alive_rows(rows, batch, height, width)
-    together = max(1, AHEAD // batch)
-    for t in range(steps):
-        if t % together == 0:
-            ahead = range(first_step + t, first_step + min(t + together, steps))
-            fire = fire_rows(seeds, ahead, table.number, fire_rate)  # [together, cells of all]
-        acting = (before & fire[t % together]).nonzero().flatten()  # [n]
+    held = torch.zeros(channels, dtype=torch.bool, device=state.device)
+    held[list(plan.held)] = True
+    frames, tape = state.new_empty(len(plan.record), *state.shape), []
+    before = alive_rows(rows, batch, height, width, plan)
+    for t, fire in enumerate(fire_ahead(seeds, plan, table.number)):
+        acting = (before & fire).nonzero().flatten()  # [n]
         sample = acting // table.cells
-        seen = perceive(rows, acting, table.neighbours, sobel)  # [n, P]
+        seen = perceive(rows, acting, table.neighbours, plan.sobel)  # [n, P]
         hidden = F.linear(seen, w1).add_(bias.index_select(0, sample)).relu_()  # [n, D]
         rows.index_add_(0, acting, F.linear(hidden, w2))
-        lives = before & alive_rows(rows, batch, height, width)
-        rows.mul_(lives[:, None])
-        before = alive_rows(rows, batch, height, width)
+        lives = before & alive_rows(rows, batch, height, width, plan)
+        kept = lives[:, None] | held if plan.held else lives[:, None]
+        rows.mul_(kept)
+        before = alive_rows(rows, batch, height, width, plan)
         if keep:
-            tape.append(Step(acting, seen, lives))
-        if t + 1 in record:
-            frames[record.index(t + 1)] = from_rows(rows, batch, height, width)
+            tape.append(Step(acting, seen, kept))
+        if t + 1 in plan.record:
+            frames[plan.record.index(t + 1)] = from_rows(rows, batch, height, width)
     return frames, tape
 
 
 class SparseRollout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, state, w1, bias, w2, seeds, steps, record, first_step, fire_rate, sobel):
-        frames, ctx.tape = run(
-            state, w1, bias, w2, seeds, steps, record, first_step, fire_rate, sobel, keep=True
-        )
-        ctx.record, ctx.steps, ctx.sobel, ctx.shape = record, steps, sobel, state.shape
+    def forward(ctx, state, w1, bias, w2, seeds, plan):
+        frames, ctx.tape = run(state, w1, bias, w2, seeds, plan, keep=True)
+        ctx.plan, ctx.shape = plan, state.shape
         ctx.save_for_backward(w1, bias, w2)
         return frames
 
@@ -160,50 +154,40 @@ class SparseRollout(torch.autograd.Function):
         batch, channels, height, width = ctx.shape
         grad_w1, grad_bias, grad_w2 = map(torch.zeros_like, (w1, bias, w2))
         table = grid(height, width, grad_frames.device)
-        grad = torch.zeros_like(to_rows(grad_frames[0]))  # [cells of all samples, C]
+        grad = to_rows(grad_frames.new_zeros(ctx.shape))  # [cells of all samples, C]
         frame = len(grad_frames)
-        for t in reversed(range(ctx.steps)):
-            if t + 1 in ctx.record:
+        for t in reversed(range(ctx.plan.steps)):
+            if t + 1 in ctx.plan.record:
                 frame -= 1
                 grad += to_rows(grad_frames[frame])
-            acting, seen, lives = ctx.tape[t]
+            acting, seen, kept = ctx.tape[t]
             sample = acting // table.cells
-            grad.mul_(lives[:, None])
+            grad.mul_(kept)
             hidden = F.linear(seen, w1).add_(bias.index_select(0, sample)).relu_()  # as it was
             grad_change = grad.index_select(0, acting)  # [n, C]
             grad_w2.addmm_(grad_change.t(), hidden)
             grad_hidden = (grad_change @ w2).mul_(hidden > 0)  # [n, D]
             grad_w1.addmm_(grad_hidden.t(), seen)
             grad_bias.index_add_(0, sample, grad_hidden)
-            back = perceive_transposed(grad_hidden @ w1, channels, ctx.sobel)  # [9n, C]
+            back = perceive_transposed(grad_hidden @ w1, channels, ctx.plan.sobel)  # [9n, C]
             grad.index_add_(0, (acting + table.neighbours).flatten(), back)
         grad_state = from_rows(grad, batch, height, width)
-        return grad_state, grad_w1, grad_bias, grad_w2, *[None] * 6
+        return grad_state, grad_w1, grad_bias, grad_w2, None, None
 
 
-def sparse_rollout(
-    state: Tensor,
-    weights: Weights,
-    seeds: Tensor,
-    steps: int,
-    record: tuple[int, ...],
-    first_step: int = 0,
-    fire_rate: float = 0.5,
-    sobel: bool = True,
-) -> Tensor:
-    """Run `steps` steps and return the states after the steps named in `record`.
+def sparse_rollout(state: Tensor, weights: Weights, seeds: Tensor, plan: Plan) -> Tensor:
+    """Run the plan's steps and return the states after those that it records.
 
     Args:
         state: cell states `[B, C, H, W]`.
         weights: of the rule, for this batch.
         seeds: int64 `[B]`, the samples' streams of fire masks.
-        record: increasing numbers from 1 to `steps`.
-        first_step: where in their streams the seeds stand (a rollout continued).
+        plan: steps, record and physics.
 
     Returns:
         `[len(record), B, C, H, W]`, differentiable in the state and the weights.
     """
-    args = state, *weights, seeds, steps, tuple(record), first_step, fire_rate, sobel
+    args = state, *weights, seeds, plan
     if torch.is_grad_enabled() and any(a.requires_grad for a in args[:4]):
         return SparseRollout.apply(*args)
     return run(*args, keep=False)[0]

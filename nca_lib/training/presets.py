@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nca_lib.rule import RuleConfig
-from nca_lib.training import TrainingConfig
+from nca_lib.training.settings import TrainingConfig
 
 
 @dataclass(frozen=True)

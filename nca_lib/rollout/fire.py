@@ -1,12 +1,17 @@
 """The fire mask: which cells update in this step, drawn from a counter instead of a generator.
 
-Whether cell `c` of a sample fires in step `t` is a hash of (the sample's seed, `t`, `c`). A draw
+Whether cell `c` of a sample fires in step `t` is a hash of (the sample's stream, `t`, `c`). A draw
 therefore belongs to the sample: it is the same in the dense, the sparse and the compiled rollout,
 alone or in a batch, on one machine or spread over several, in one long rollout or in two halves.
 The hash is the finaliser of MurmurHash3 (Appleby, 2011; public domain), in 32-bit arithmetic.
+
+A stream is a number of 62 bits, and all of them count: both its halves enter the key of a step, one
+before and one after a scrambling, so that two different numbers never draw the same masks for long.
 """
 
 from __future__ import annotations
+
+from nca_lib.errors import InputError
 
 import torch
 from torch import Tensor
@@ -14,6 +19,8 @@ from torch import Tensor
 GOLDEN = 0x9E3779B9  # 2**32 / golden ratio: consecutive cells land far apart
 MIX_1, MIX_2 = 0x85EBCA6B, 0xC2B2AE35  # the two multipliers of MurmurHash3's finaliser
 MASK = 0xFFFFFFFF
+SEEDS = 2**28  # seeds go from 0 to this, exclusive
+PARTS = 4  # kinds of draws that an evaluation takes from one seed
 
 
 def mix(x: Tensor) -> Tensor:
@@ -23,9 +30,30 @@ def mix(x: Tensor) -> Tensor:
     return x ^ (x >> 16)
 
 
+def streams(count: int, seed: int, part: int = 0) -> Tensor:
+    """A stream for each of `count` samples, int64 `[count]`; no two seeds or parts share one.
+
+    Args:
+        count: at most 2**32 samples.
+        seed: from 0 to 2**28 - 1.
+        part: from 0 to 3: what the draws are for.
+
+    Raises:
+        InputError: a seed out of range.
+    """
+    return torch.arange(count) + ((check_seed(seed) * PARTS + part) << 32)
+
+
+def check_seed(seed: int) -> int:
+    """The seed, if it is a whole number from 0 to 2**28 - 1."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS:
+        raise InputError(f"seed is {seed!r}: give a whole number from 0 to {SEEDS - 1}")
+    return seed
+
+
 def stream_keys(seeds: Tensor, step: int) -> Tensor:
-    """One 32-bit key a sample for this step, from its seed (int64 `[B]`, >= 0)."""
-    return mix((mix((seeds & MASK) ^ (seeds >> 32)) + step * GOLDEN) & MASK)
+    """One 32-bit key a sample for this step, from its stream (int64 `[B]`, >= 0)."""
+    return mix(mix((mix(seeds & MASK) + step * GOLDEN) & MASK) ^ (seeds >> 32))
 
 
 def fires(keys: Tensor, cells: Tensor, fire_rate: float) -> Tensor:

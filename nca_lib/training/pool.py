@@ -9,40 +9,41 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from nca_lib.cells import SIZE
+from nca_lib.errors import InputError
+from nca_lib.rule import NCA
+from nca_lib.training.ranks import Ranks
+
 import torch
 from torch import Tensor
 
-from nca_lib.ranks import Ranks
+POOLED = ("states", "pictures", "styles")
 
 
 @dataclass
 class Pool:
-    """`size` slots, filled from the front; a slot's four tensors belong together.
+    """`size` slots, filled from the front; a slot's three tensors belong together.
 
     Where several ranks train together each holds the slots that are its own (`ranks.py`); slots
-    are numbered across all of them.
+    are numbered across all of them. It lives on the CPU, whatever the rule's device.
     """
 
     size: int
     states: Tensor  # [P, C, H, W], P = size where one process trains alone
     pictures: Tensor  # [P], index of the target among the training digits
-    labels: Tensor  # [P]
     styles: Tensor  # [P, S]
     filled: int = 0
     ranks: Ranks = field(default_factory=Ranks)
 
     @classmethod
-    def empty(
-        cls, size: int, channels: int, side: int, style_dim: int, ranks: Ranks | None = None
-    ) -> Pool:
+    def empty(cls, size: int, rule: NCA, ranks: Ranks | None = None) -> Pool:
         ranks = ranks or Ranks()
-        mine = len(range(ranks.number, size, ranks.count))
+        mine, dtype = len(range(ranks.number, size, ranks.count)), rule.kernels.dtype
         return cls(
             size,
-            torch.zeros(mine, channels, side, side),
+            torch.zeros(mine, rule.config.channels, SIZE, SIZE, dtype=dtype),
             torch.zeros(mine, dtype=torch.int64),
-            torch.zeros(mine, dtype=torch.int64),
-            torch.zeros(mine, style_dim),
+            torch.zeros(mine, rule.config.style_dim, dtype=dtype),
             ranks=ranks,
         )
 
@@ -50,15 +51,12 @@ class Pool:
     def full(self) -> bool:
         return self.filled == self.size
 
-    def put(
-        self, slots: Tensor, states: Tensor, pictures: Tensor, labels: Tensor, styles: Tensor
-    ) -> None:
+    def put(self, slots: Tensor, states: Tensor, pictures: Tensor, styles: Tensor) -> None:
         """Overwrite slots (int64 `[n]`, of this rank) with n samples."""
         rows = slots // self.ranks.count
-        self.states[rows] = states.to(self.states.device)
-        self.pictures[rows] = pictures
-        self.labels[rows] = labels
-        self.styles[rows] = styles.to(self.styles.device)
+        self.states[rows] = states.cpu()
+        self.pictures[rows] = pictures.cpu()
+        self.styles[rows] = styles.cpu()
 
     def take(self, slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """States, pictures and styles of slots (int64 `[n]`, of this rank), as copies."""
@@ -78,3 +76,25 @@ class Pool:
             return torch.zeros(0, dtype=torch.int64), torch.arange(first, self.filled)
         shuffled = torch.randperm(self.size, generator=generator)
         return shuffled[:take], shuffled[take : take + give]
+
+    def collect(self) -> dict[str, Tensor]:
+        """The pool of all ranks together, by name (empty but on the first)."""
+        whole = {name: self.ranks.collect(getattr(self, name), self.size) for name in POOLED}
+        return {name: tensor for name, tensor in whole.items() if tensor is not None}
+
+    def load(self, tensors: dict[str, Tensor], filled: int) -> None:
+        """Take what `collect` gave, whatever the number of ranks was then.
+
+        Raises:
+            InputError: tensors of another pool.
+        """
+        for name in POOLED:
+            own, part = getattr(self, name), self.ranks.part(tensors[name])
+            if (part.shape, part.dtype) != (own.shape, own.dtype):
+                raise InputError(
+                    f"the pool's {name} are {list(part.shape)}, want {list(own.shape)}"
+                )
+            setattr(self, name, part)
+        if not 0 <= filled <= self.size or (self.pictures < 0).any():
+            raise InputError(f"the pool has {filled} of {self.size} slots filled")
+        self.filled = filled

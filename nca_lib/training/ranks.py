@@ -11,10 +11,21 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from nca_lib.errors import InputError
+from nca_lib.stopping import die_with_parent
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
+
+
+def from_torchrun(name: str, default: int) -> int:
+    """A number that torchrun puts into the environment."""
+    value = os.environ.get(name, str(default))
+    if not value.isdecimal():
+        raise InputError(f"${name} is {value!r}: torchrun sets it to a number; unset it")
+    return int(value)
 
 
 @dataclass(frozen=True)
@@ -27,10 +38,11 @@ class Ranks:
     @classmethod
     def join(cls, device: torch.device) -> tuple[Ranks, torch.device]:
         """Meet the other processes if torchrun started us; returns the device of this one."""
-        if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        if from_torchrun("WORLD_SIZE", 1) == 1:
             return cls(), device
+        die_with_parent()
         if device.type == "cuda":
-            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            device = torch.device("cuda", from_torchrun("LOCAL_RANK", 0))
             torch.cuda.set_device(device)
         store, number, count = next(rendezvous("env://"))
         # torchrun keeps its store when it starts the workers again: keep the attempts apart

@@ -10,24 +10,33 @@ out the samples. Three ideas make it fast:
   is computed again from them.
 * Only the box around the living cells is looked at, so an almost empty grid costs little.
 
-numba is imported with this module, the kernels are compiled at their first use (or loaded from
-numba's cache on disk), so import this module late; `available` says whether it can be used.
+Everything that is compiled stands in this file; what it takes from elsewhere at compile time is
+the hash in `fire.py`, and the physics (threshold of life, channels) are arguments. The machine code
+is kept on disk in a folder that is named after the text of the two files, so a change of either is
+compiled anew. numba is imported with this module, so import it late; `available` says whether it
+can be used.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from pathlib import Path
+
+from nca_lib.rollout import fire
+from nca_lib.rollout.fire import GOLDEN, MASK
+from nca_lib.rollout.plan import Plan, Weights
 
 import numpy as np
+import platformdirs
 import torch
 from torch import Tensor
 
-from nca_lib.fire import GOLDEN, MASK, mix
-from nca_lib.sparse import ALIVE_ABOVE, LIFE, Weights
-
 try:
+    import numba
     import scipy.linalg.cython_blas  # noqa: F401  np.dot in compiled code needs it
     from numba import njit
 
@@ -44,19 +53,37 @@ ALONE = 1 << 18  # products of fewer multiplications are left to one thread by O
 THREADING_PAYS = 64  # steps of samples in a call, from which on threads are started
 
 
+def cache_folder() -> Path:
+    """Where the machine code of exactly these sources is kept."""
+    texts = [Path(file).read_bytes() for file in (__file__, fire.__file__)]
+    digest = hashlib.sha256(b"".join(texts)).hexdigest()[:12]
+    own = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("nca_lib", False)
+    return Path(own) / f"kernels-{digest}"
+
+
 def kernel(function):
     """Compile a function that Python calls, and keep the machine code on disk if possible."""
+    if IMPORT_PROBLEM:
+        return function
+    usual, own = numba.config.CACHE_DIR, cache_folder()
+    numba.config.CACHE_DIR = str(own)  # read when the function is decorated
     try:
-        return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # neither the package's nor the user's cache directory can be written
+        compiled = njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # no folder at all can be written
         return njit(nogil=True)(function)
+    finally:
+        numba.config.CACHE_DIR = usual
+    if own not in Path(compiled._cache.cache_path).parents:  # another folder may hold old physics
+        return njit(nogil=True)(function)
+    return compiled
 
 
 # The grid of a sample is kept as rows: x [N, C], N = (H + 2) * (W + 2) cells with an empty border,
 # and life [N], a copy of one channel. wide = W + 2. A box is (top, bottom, left, right) as in
-# range(top, bottom). The first cell inside the border is (1, 1).
+# range(top, bottom). The first cell inside the border is (1, 1). `physics` is what a `Plan` says:
+# (channel of the life, life above which a cell lives, fire threshold, sobel, held [C]).
 
-mix = njit(mix)
+mix = njit(fire.mix)
 
 
 @njit
@@ -66,7 +93,7 @@ def larger(a, b):
 
 
 @njit
-def fill_rows(grid, x, life):
+def fill_rows(grid, x):
     """Copy a grid [C, H, W] into the rows."""
     channels, height, width = grid.shape
     for y in range(height):
@@ -74,7 +101,6 @@ def fill_rows(grid, x, life):
             i = (y + 1) * (width + 2) + k + 1
             for c in range(channels):
                 x[i, c] = grid[c, y, k]
-            life[i] = x[i, LIFE]
 
 
 @njit
@@ -100,9 +126,8 @@ def grow(box, by, height, width, border):
 
 
 @njit
-def mark_alive(life, box, wide, tall, mask):
-    """mask [N] of the cells in the box: does life exceed ALIVE_ABOVE in the 3x3 neighbourhood?"""
-    above = life.dtype.type(ALIVE_ABOVE)
+def mark_alive(life, above, box, wide, tall, mask):
+    """mask [N] of the cells in the box: is there life above the threshold in the neighbourhood?"""
     top, bottom, left, right = box
     n = right - left + 2
     for y in range(top, bottom):
@@ -120,7 +145,7 @@ def mark_alive(life, box, wide, tall, mask):
 @njit
 def choose_acting(alive, box, wide, seed, step, threshold, acting):
     """List the cells that are alive and fire (`fire.fires`, number for number); how many."""
-    key = mix((mix((seed & MASK) ^ (seed >> 32)) + step * GOLDEN) & MASK)
+    key = mix(mix((mix(seed & MASK) + step * GOLDEN) & MASK) ^ (seed >> 32))
     top, bottom, left, right = box
     n = 0
     for y in range(top, bottom):
@@ -148,10 +173,18 @@ def add_row(total, part):
 
 
 @njit
-def scale_row(row, factor):
-    """row *= factor"""
+def empty_row(row, held):
+    """row *= 0 but for held channels, as in the dense step: infinity becomes not a number."""
     for k in range(len(row)):
-        row[k] *= factor
+        if not held[k]:
+            row[k] *= row.dtype.type(0)
+
+
+@njit
+def copy_channel(x, channel, out):
+    """out[:] = x[:, channel]"""
+    for k in range(len(x)):
+        out[k] = x[k, channel]
 
 
 @njit
@@ -266,56 +299,60 @@ def log(cells, values, used, x, changing):
     return cells, values, used + n
 
 
+@njit
+def act(flat, acting, wide, sobel, w1_t, bias, w2_t, seen, hidden, change):
+    """What the acting cells add to their states, change [n, C], block by block."""
+    block, n = len(seen), len(acting)
+    for a in range(0, n, block):
+        z = min(a + block, n)
+        h = hidden[: z - a]
+        hidden_layer(flat, acting[a:z], wide, sobel, w1_t, bias, seen[: z - a], h)
+        np.dot(h, w2_t, change[a:z])
+
+
 @kernel
-def forward(
-    s, state, w1_t, bias, w2_t, seeds, steps, record, first_step, threshold, sobel, keep, frames
-):
+def forward(s, state, w1_t, bias, w2_t, seeds, steps, record, first_step, physics, keep, frames):
     """Run sample s; fill frames[:, s] and return the film for the way back (empty if not `keep`).
 
     state [B, C, H, W], w1_t [P, D], bias [B, D], w2_t [D, C], seeds [B], frames [R, B, C, H, W].
     """
+    life_channel, above, threshold, sobel, held = physics
     channels, height, width = state.shape[1:]
     wide, count = width + 2, (height + 2) * (width + 2)
     flat, life = np.zeros(count * channels, state.dtype), np.zeros(count, state.dtype)
     x = flat.reshape(count, channels)
-    fill_rows(state[s], x, life)
+    fill_rows(state[s], x)
+    copy_channel(x, life_channel, life)
     before, after = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
     occupied = np.ones(count, np.bool_)
     acting, emptied = np.empty(count, np.int32), np.empty(count, np.int32)
     change, tall = np.empty((count, channels), x.dtype), np.empty(wide, x.dtype)
-    block = block_size(w1_t)
-    seen = np.empty((block, w1_t.shape[0]), x.dtype)
-    hidden = np.empty((block, w1_t.shape[1]), x.dtype)
+    seen = np.empty((block_size(w1_t), w1_t.shape[0]), x.dtype)
+    hidden = np.empty((len(seen), w1_t.shape[1]), x.dtype)
 
     cells, values, used = np.empty(0, np.int32), np.empty((0, channels), x.dtype), 0
     marks = np.empty((steps if keep else 0, 6), np.int64)  # acting, changed, and the box
-    box = (1, height + 1, 1, width + 1)
-    frame, zero = 0, x.dtype.type(0)
+    box, frame = (1, height + 1, 1, width + 1), 0
     for t in range(steps):
-        mark_alive(life, box, wide, tall, before)
+        mark_alive(life, above, box, wide, tall, before)
         n = choose_acting(before, box, wide, seeds[s], first_step + t, threshold, acting)
-        for a in range(0, n, block):
-            z = min(a + block, n)
-            h = hidden[: z - a]
-            hidden_layer(flat, acting[a:z], wide, sobel, w1_t, bias[s], seen[: z - a], h)
-            np.dot(h, w2_t, change[a:z])
+        act(flat, acting[:n], wide, sobel, w1_t, bias[s], w2_t, seen, hidden, change)
         if keep:
             cells, values, used = log(cells, values, used, x, acting[:n])
         for k in range(n):
-            i = acting[k]
-            add_row(x[i], change[k])
-            life[i] = x[i, LIFE]
-        mark_alive(life, box, wide, tall, after)
+            add_row(x[acting[k]], change[k])
+            life[acting[k]] = x[acting[k], life_channel]
+        mark_alive(life, above, box, wide, tall, after)
         m, living = list_emptied(before, after, occupied, box, wide, emptied)
         if keep:
             cells, values, used = log(cells, values, used, x, emptied[:m])
             marks[t, 0], marks[t, 1] = n, n + m
             marks[t, 2], marks[t, 3], marks[t, 4], marks[t, 5] = box
         for k in range(m):
-            i = emptied[k]
-            scale_row(x[i], zero)  # as in the dense step; infinity becomes not a number
-            life[i] = x[i, LIFE]
-        box = grow(living, 1, height, width, 0)
+            empty_row(x[emptied[k]], held)
+            life[emptied[k]] = x[emptied[k], life_channel]
+        if not held.any():  # then all cells outside the box are empty
+            box = grow(living, 1, height, width, 0)
         if frame < len(record) and t + 1 == record[frame]:
             read_rows(x, frames[frame, s])
             frame += 1
@@ -344,71 +381,96 @@ def list_emptied(before, after, occupied, box, wide, emptied):
     return m, (y0, y1, x0, x1)
 
 
+@njit
+def put_back(x, life, life_channel, cells, values):
+    """Undo what a step changed; where a cell stands twice its oldest value is put back last."""
+    for k in range(len(cells) - 1, -1, -1):
+        copy_row(x[cells[k]], values[k])
+        life[cells[k]] = values[k, life_channel]
+
+
+@njit
+def take_in(g, grad_frame, recorded, before, after, held, box, wide):
+    """Add the gradient of a recorded frame [C, H, W] to g [N, C], and empty that of dead cells."""
+    height, width = grad_frame.shape[1:]
+    top, bottom, left, right = grow(box, 2, height, width, 1)
+    for y in range(top, bottom):
+        for k in range(left, right):
+            i = y * wide + k
+            if recorded and 0 < y <= height and 0 < k <= width:
+                for c in range(g.shape[1]):
+                    g[i, c] += grad_frame[c, y - 1, k - 1]
+            if not (before[i] and after[i]):
+                empty_row(g[i], held)
+
+
+@njit
+def act_transposed(flat, acting, wide, sobel, weights, grad_change, buffers, g, sums):
+    """Take the gradient of what the cells added, [n, C], back to their neighbourhoods g [N, C].
+
+    weights: w1 [D, P], its transpose, bias [D], w2 [C, D]; sums: the gradients of w1, bias and w2,
+    added to.
+    """
+    (w1, w1_t, bias, w2), (grad_w1, grad_bias, grad_w2) = weights, sums
+    seen, hidden, grad_seen, grad_hidden, part_w1, part_w2 = buffers
+    block, n, zero = len(seen), len(acting), flat.dtype.type(0)
+    for a in range(0, n, block):
+        z = min(a + block, n)
+        p, h, gp, gh = seen[: z - a], hidden[: z - a], grad_seen[: z - a], grad_hidden[: z - a]
+        hidden_layer(flat, acting[a:z], wide, sobel, w1_t, bias, p, h)
+        np.dot(grad_change[a:z].T, h, part_w2)
+        add_matrix(grad_w2, part_w2)
+        np.dot(grad_change[a:z], w2, gh)
+        for k in range(z - a):
+            row, h_row = gh[k], h[k]
+            for j in range(len(row)):
+                row[j] = zero if h_row[j] <= zero else row[j]  # as torch's ReLU, see above
+            add_row(grad_bias, row)
+        np.dot(gh.T, p, part_w1)
+        add_matrix(grad_w1, part_w1)
+        np.dot(gh, w1, gp)
+        perceive_transposed(gp, acting[a:z], wide, sobel, g)
+
+
 @kernel
-def backward(s, grad_frames, flat, cells, values, marks, w1, w1_t, bias, w2, record, sobel, grads):
+def backward(s, grad_frames, film, w1, w1_t, bias, w2, record, physics, grads):
     """Take the gradient of sample s back through its film; fill grads[...][s].
 
     grads: state [B, C, H, W], w1 [B, D, P], bias [B, D], w2 [B, C, D], zero at first.
     """
+    life_channel, above, _, sobel, held = physics
+    start, cells, values, marks = film
     grad_state, grad_w1, grad_bias, grad_w2 = grads
     channels, height, width = grad_state.shape[1:]
     wide, count = width + 2, (height + 2) * (width + 2)
-    flat, start = np.empty(len(flat), flat.dtype), flat
+    flat, life = np.empty(len(start), start.dtype), np.empty(count, start.dtype)
     copy_row(flat, start)
-    x, life = flat.reshape(count, channels), np.empty(count, flat.dtype)
+    x = flat.reshape(count, channels)
     g = np.zeros(count * channels, flat.dtype).reshape(count, channels)
-    for i in range(count):
-        life[i] = x[i, LIFE]
+    copy_channel(x, life_channel, life)
     before, after = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
     grad_change, tall = np.empty((count, channels), x.dtype), np.empty(wide, x.dtype)
-    block = block_size(w1_t)
-    seen = np.empty((block, w1_t.shape[0]), x.dtype)
-    hidden = np.empty((block, w1_t.shape[1]), x.dtype)
-    grad_seen, grad_hidden = np.empty(seen.shape, x.dtype), np.empty(hidden.shape, x.dtype)
-    part_w1, part_w2 = np.empty(w1.shape, x.dtype), np.empty(w2.shape, x.dtype)
-    zero = x.dtype.type(0)
+    seen = np.empty((block_size(w1_t), w1_t.shape[0]), x.dtype)
+    hidden = np.empty((len(seen), w1_t.shape[1]), x.dtype)
+    buffers = (seen, hidden, np.empty(seen.shape, x.dtype), np.empty(hidden.shape, x.dtype),
+               np.empty(w1.shape, x.dtype), np.empty(w2.shape, x.dtype))  # fmt: skip
+    weights, sums = (w1, w1_t, bias[s], w2), (grad_w1[s], grad_bias[s], grad_w2[s])
     used, frame = len(cells), len(record) - 1
     for t in range(len(marks) - 1, -1, -1):
         n, changed = marks[t, 0], marks[t, 1]
         box = (marks[t, 2], marks[t, 3], marks[t, 4], marks[t, 5])
         near = grow(box, 2, height, width, 0)
-        mark_alive(life, near, wide, tall, after)
-        for k in range(used - 1, used - changed - 1, -1):  # a cell twice: its oldest value last
-            i = cells[k]
-            copy_row(x[i], values[k])
-            life[i] = x[i, LIFE]
+        mark_alive(life, above, near, wide, tall, after)
+        put_back(x, life, life_channel, cells[used - changed : used], values[used - changed : used])
         used -= changed
-        mark_alive(life, near, wide, tall, before)
+        mark_alive(life, above, near, wide, tall, before)
         recorded = frame >= 0 and t + 1 == record[frame]
-        top, bottom, left, right = grow(box, 2, height, width, 1)
-        for y in range(top, bottom):
-            for k in range(left, right):
-                i = y * wide + k
-                if not (before[i] and after[i]):
-                    scale_row(g[i], zero)
-                elif recorded:
-                    for c in range(channels):
-                        g[i, c] += grad_frames[frame, s, c, y - 1, k - 1]
+        take_in(g, grad_frames[frame, s], recorded, before, after, held, box, wide)
         frame -= recorded
         acting = cells[used : used + n]
         for k in range(n):
             copy_row(grad_change[k], g[acting[k]])
-        for a in range(0, n, block):
-            z = min(a + block, n)
-            p, h, gp, gh = seen[: z - a], hidden[: z - a], grad_seen[: z - a], grad_hidden[: z - a]
-            hidden_layer(flat, acting[a:z], wide, sobel, w1_t, bias[s], p, h)
-            np.dot(grad_change[a:z].T, h, part_w2)
-            add_matrix(grad_w2[s], part_w2)
-            np.dot(grad_change[a:z], w2, gh)
-            for k in range(z - a):
-                row, h_row, sums = gh[k], h[k], grad_bias[s]
-                for j in range(len(row)):
-                    row[j] = zero if h_row[j] <= zero else row[j]  # as torch's ReLU, see above
-                    sums[j] += row[j]
-            np.dot(gh.T, p, part_w1)
-            add_matrix(grad_w1[s], part_w1)
-            np.dot(gh, w1, gp)
-            perceive_transposed(gp, acting[a:z], wide, sobel, g)
+        act_transposed(flat, acting, wide, sobel, weights, grad_change, buffers, g, sums)
     read_rows(g, grad_state[s])
 
 
@@ -425,7 +487,7 @@ if hasattr(os, "register_at_fork"):
 def each_sample(work, batch: int, steps: int) -> list:
     """Call `work(sample)` for each sample, on as many threads as torch would use."""
     threads = min(torch.get_num_threads(), batch)
-    if threads == 1 or batch * steps < THREADING_PAYS:
+    if threads <= 1 or batch * steps < THREADING_PAYS:
         return [work(s) for s in range(batch)]
     return list(crew(threads).map(work, range(batch)))  # kernels leave Python's lock to others
 
@@ -434,24 +496,30 @@ def as_array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
 
 
-def run(state, w1, bias, w2, seeds, steps, record, first_step, fire_rate, sobel, keep):
+def physics_of(plan: Plan, channels: int, dtype: np.dtype) -> tuple:
+    """What the kernels are told of the plan, as they want it."""
+    held = np.zeros(channels, np.bool_)
+    held[list(plan.held)] = True
+    above, threshold = dtype.type(plan.alive_above), round(plan.fire_rate * 2**32)
+    return plan.life, above, threshold, plan.sobel, held
+
+
+def run(state, w1, bias, w2, seeds, plan, keep):
     """The frames `[R, B, C, H, W]` as an array, and what `backward` needs of each sample."""
     arrays = [as_array(a) for a in (state, w1.t(), bias, w2.t(), seeds)]
-    record = np.array(record)
-    frames = np.empty((len(record), *state.shape), arrays[0].dtype)
-    threshold = round(fire_rate * 2**32)
-    rest = steps, record, first_step, threshold, sobel, keep, frames
-    films = each_sample(lambda s: forward(s, *arrays, *rest), len(state), steps)
+    dtype, record = arrays[0].dtype, np.array(plan.record)
+    frames = np.empty((len(record), *state.shape), dtype)
+    physics = physics_of(plan, state.shape[1], dtype)
+    rest = plan.steps, record, plan.first_step, physics, keep, frames
+    films = each_sample(lambda s: forward(s, *arrays, *rest), len(state), plan.steps)
     return torch.from_numpy(frames), films
 
 
 class CompiledRollout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, state, w1, bias, w2, seeds, steps, record, first_step, fire_rate, sobel):
-        frames, ctx.films = run(
-            state, w1, bias, w2, seeds, steps, record, first_step, fire_rate, sobel, keep=True
-        )
-        ctx.shape, ctx.steps, ctx.record, ctx.sobel = state.shape, steps, np.array(record), sobel
+    def forward(ctx, state, w1, bias, w2, seeds, plan):
+        frames, ctx.films = run(state, w1, bias, w2, seeds, plan, keep=True)
+        ctx.shape, ctx.plan = state.shape, plan
         ctx.save_for_backward(w1, bias, w2)
         return frames
 
@@ -464,56 +532,68 @@ class CompiledRollout(torch.autograd.Function):
         batch, dtype = len(bias), grad_frames.dtype
         shapes = ctx.shape, (batch, *w1.shape), bias.shape, (batch, *w2.shape)
         grads = tuple(np.zeros(shape, dtype) for shape in shapes)
+        rest = np.array(ctx.plan.record), physics_of(ctx.plan, ctx.shape[1], dtype), grads
 
         def work(s):
-            backward(s, grad_frames, *ctx.films[s], *weights, ctx.record, ctx.sobel, grads)
+            backward(s, grad_frames, ctx.films[s], *weights, *rest)
 
-        each_sample(work, batch, ctx.steps)
+        each_sample(work, batch, ctx.plan.steps)
         # A sum in the order of the samples, whatever the number of threads
         grads = grads[0], grads[1].sum(0), grads[2], grads[3].sum(0)
-        return *map(torch.from_numpy, grads), *[None] * 6
+        return *map(torch.from_numpy, grads), None, None
 
 
-def compiled_rollout(
-    state: Tensor,
-    weights: Weights,
-    seeds: Tensor,
-    steps: int,
-    record: tuple[int, ...],
-    first_step: int = 0,
-    fire_rate: float = 0.5,
-    sobel: bool = True,
-) -> Tensor:
+def compiled_rollout(state: Tensor, weights: Weights, seeds: Tensor, plan: Plan) -> Tensor:
     """`sparse.sparse_rollout`, compiled: the same arguments, the same result.
 
     For float32 and float64 on the CPU. The result does not depend on the number of threads.
     """
-    args = state, *weights, seeds, steps, tuple(record), first_step, fire_rate, sobel
+    args = state, *weights, seeds, plan
     if torch.is_grad_enabled() and any(a.requires_grad for a in args[:4]):
         return CompiledRollout.apply(*args)
     return run(*args, keep=False)[0]
+
+
+def attempt() -> None:
+    """A step there and back: compiles both kernels, or loads them."""
+    state = torch.ones(1, 16, 3, 3, requires_grad=True)
+    weights = Weights(torch.ones(8, 48), torch.ones(1, 8), torch.ones(16, 8))
+    plan = Plan(1, (1,), 0, 1.0, True, (), 1, 0.1)
+    compiled_rollout(state, weights, torch.tensor([0]), plan).sum().backward()
 
 
 @lru_cache(maxsize=1)
 @torch.inference_mode(False)  # whatever the mode of the first rollout
 @torch.enable_grad()
 def trial() -> str:
-    """Compile and run a step there and back: what is wrong, or nothing."""
+    """Try the kernels: what is wrong, or nothing. A disk that is full costs the cache only."""
     try:
-        state = torch.ones(1, 16, 3, 3, requires_grad=True)
-        weights = Weights(torch.ones(8, 48), torch.ones(1, 8), torch.ones(16, 8))
-        compiled_rollout(state, weights, torch.tensor([0]), 1, (1,)).sum().backward()
+        try:
+            attempt()
+        except OSError as error:
+            warnings.warn(
+                f"compiled kernels can't be kept in {cache_folder()} ({error}): every process "
+                "compiles them anew. Make room, or name another folder in NUMBA_CACHE_DIR",
+                RuntimeWarning, stacklevel=2,
+            )  # fmt: skip
+            for function in (forward, backward):
+                function._cache = numba.core.caching.NullCache()
+            attempt()
     except Exception as error:
         return f"numba cannot compile the rollout here ({type(error).__name__}: {error})"
     return ""
+
+
+def kept() -> bool:
+    """Whether the machine code can be kept on disk."""
+    return not IMPORT_PROBLEM and bool(getattr(forward._cache, "cache_path", None))
 
 
 def available() -> tuple[bool, str]:
     """Whether the compiled rollout can be used here, and why (not).
 
     The first call of a process loads the machine code (0.2 s); the first on a machine compiles it
-    (10 to 20 s).
-    The environment variable NCA_COMPILED=0 switches the compiled rollout off.
+    (10 to 20 s), unless set-up did. NCA_COMPILED=0 switches the compiled rollout off.
     """
     if os.environ.get("NCA_COMPILED") == "0":
         return False, "switched off by NCA_COMPILED=0"

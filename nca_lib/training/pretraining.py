@@ -9,22 +9,27 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import torch
-from tqdm.auto import tqdm
-
 from nca_lib.checkpoints import load
 from nca_lib.data import Digits
 from nca_lib.errors import InputError
-from nca_lib.genome import DIGITS
+from nca_lib.inputs import DIGITS, as_whole
 from nca_lib.rule import NCA, RuleConfig
-from nca_lib.training import Outputs, TrainingConfig, TrainingStopped, train
+from nca_lib.stopping import SIGNALS, Stopped, Wish, asked_to_stop, die_with_parent, signals_wait
+from nca_lib.training.loop import train
+from nca_lib.training.ranks import Ranks
+from nca_lib.training.run import Outputs, only_writer
+from nca_lib.training.settings import TrainingConfig
+
+import torch
+from tqdm.auto import tqdm
 
 Merging = Literal["mean", "last", "scratch"]
 LABEL_TABLES = ("genome.labels.weight", "encoder.label.weight")  # row d belongs to digit d
@@ -57,9 +62,10 @@ _done = _stop = None  # in a worker: iterations done by each digit; an event tha
 def _start_worker(done, stop) -> None:
     global _done, _stop
     _done, _stop = done, stop
+    die_with_parent()
     torch.set_num_threads(1)  # one digit a core
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks through the event
-    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    for number in SIGNALS:  # the parent asks through the event
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _pretrain_one(job: Job) -> None:
@@ -70,7 +76,7 @@ def _pretrain_one(job: Job) -> None:
         initial_rule(job.rule, job.training.seed).to(job.device),
         job.digits,
         replace(job.training, seed=job.training.seed + 1 + job.digit),
-        Outputs(job.folder, f"digit-{job.digit}"),
+        Outputs(job.folder, f"digit-{job.digit}", claimed=True),
         source=job.source,
         resume=job.resume,
         stop=_stop.is_set,
@@ -90,57 +96,82 @@ def pretrain(
     workers: int | None = None,
     device: str = "cpu",
     only: tuple[int, ...] = tuple(range(DIGITS)),
-    stop: threading.Event | None = None,
     progress: bool = True,
+    ranks: Ranks | None = None,
 ) -> list[Path]:
     """Train a rule for each digit in `only`, in parallel processes, one a core.
+
+    Under torchrun each of the ranks has some of the digits.
 
     Returns:
         The ten (or fewer) files `folder/digit-D.safetensors`.
 
     Raises:
-        InputError, TrainingStopped, TrainingDiverged: as `training.train` does, from any digit.
+        InputError, Stopped, TrainingDiverged: as `train` does, from any digit.
     """
+    ranks, folder = ranks or Ranks(), Path(folder)
+    workers = max(1, (os.cpu_count() or 1) // ranks.count) if workers is None else workers
+    as_whole(workers, "workers", least=1)
     jobs = [
-        Job(d, rule, training, digits.only(d), Path(folder), source, resume, device) for d in only
+        Job(d, rule, training, digits.only(d), folder, source, resume, device)
+        for d in only[ranks.number :: ranks.count]
     ]
     for job in jobs:
         if not len(job.digits):
             raise InputError(f"there is no picture of a {job.digit} in the training digits")
+    with ExitStack() as stack:
+        if ranks.first:
+            stack.enter_context(only_writer(folder))
+        wish = stack.enter_context(asked_to_stop())
+        if jobs:
+            work_off(jobs, min(workers, len(jobs)), training.iterations, wish, progress)
+        if wish():
+            raise Stopped("the ten digits are finished; stopped there", wish.number)
+    return [Outputs(folder, f"digit-{d}").rule for d in only]
+
+
+def work_off(jobs: list[Job], workers: int, iterations: int, wish: Wish, progress: bool) -> None:
+    """Train all digits in a crew of processes."""
     context = multiprocessing.get_context("spawn")
-    done, asked = context.Array("l", DIGITS), context.Event()
-    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    with signals_wait():  # the process that tracks what they share starts here
+        done, asked = context.Array("l", DIGITS), context.Event()
     with (
         ProcessPoolExecutor(workers, context, _start_worker, (done, asked)) as pool,
         tqdm(
-            total=len(jobs) * training.iterations,
+            total=len(jobs) * iterations,
             desc="ten digits",
             unit="it",
             leave=False,
-            disable=not progress,
+            disable=None if progress else True,
         ) as bar,
     ):
-        futures = [pool.submit(_pretrain_one, job) for job in jobs]
+        with signals_wait():
+            futures = [pool.submit(_pretrain_one, job) for job in jobs]
         try:
-            follow(futures, bar, done, asked, stop)
-        except BaseException:
-            asked.set()  # the other digits save themselves and end
-            raise
-    return [Outputs(Path(folder), f"digit-{d}").rule for d in only]
+            follow(futures, bar, done, asked, wish)
+        except BrokenProcessPool:
+            raise Stopped("a worker was killed; what the others did is saved, go on with --resume",
+                          signal.SIGTERM) from None  # fmt: skip
+        finally:
+            asked.set()  # after an error the other digits save themselves and end
 
 
-def follow(futures: list[Future], bar, done, asked, stop: threading.Event | None) -> None:
+def follow(futures: list[Future], bar, done, asked, wish: Wish) -> None:
     """Show progress until all digits are done; pass on a wish to stop, and the first error."""
     stopped = None
     while futures:
-        if stop is not None and stop.is_set():
+        if wish():
             asked.set()
+            waiting = [f for f in futures if f.cancel()]
+            futures = [f for f in futures if f not in waiting]
+            if waiting:
+                stopped = Stopped("stopped; --resume trains the digits that are left", wish.number)
         for future in [f for f in futures if f.done()]:
             futures.remove(future)
             try:
                 future.result()
-            except TrainingStopped as error:
-                stopped = error
+            except Stopped as error:
+                stopped = Stopped(str(error), wish.number or error.number)
         bar.update(sum(done) - bar.n)
         time.sleep(0.1)
     if stopped is not None:

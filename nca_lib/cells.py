@@ -1,0 +1,91 @@
+"""What a cell's state is: its channels, when it is alive, how a growth starts, and damage.
+
+A state is float `[B, C, H, W]`: `C` numbers for each cell of each sample's grid.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+INK = 0  # channel of the cell state: the picture
+LIFE = 1  # tissue that may carry ink
+ANCHOR = 2  # where the growth began, for rules that are taught to know; from here on hidden
+ALIVE_ABOVE = 0.1  # Growing NCA (Mordvintsev et al., 2020), "Living cells"
+
+SIZE = 28  # cells a side, as MNIST has pixels
+BLUR = 5  # side of the box blur, as in the project's origin
+
+
+def alive(state: Tensor) -> Tensor:
+    """The alive mask, bool `[B, 1, H, W]`: life in the 3x3 neighbourhood exceeds 0.1."""
+    return F.max_pool2d(state[:, LIFE : LIFE + 1], 3, stride=1, padding=1) > ALIVE_ABOVE
+
+
+def sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a grid; one number means a square."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def seed_state(count: int, channels: int, size: int | tuple[int, int] = SIZE) -> Tensor:
+    """`[count, channels, H, W]`: all empty, but for one living cell in the middle.
+
+    The seed's life and hidden channels are 1; it carries no ink.
+    """
+    height, width = sides(size)
+    state = torch.zeros(count, channels, height, width)
+    state[:, LIFE:, height // 2, width // 2] = 1.0
+    return state
+
+
+def blur(images: Tensor) -> Tensor:
+    """5x5 box blur with an empty border, `[B, 1, H, W]` to the same."""
+    return F.avg_pool2d(images, BLUR, stride=1, padding=BLUR // 2)
+
+
+def blurred_state(images: Tensor, channels: int) -> Tensor:
+    """The start of restoration, `[B, channels, H, W]`: ink is the blur, life 1 where it shows."""
+    blurred = blur(images)
+    state = images.new_zeros(len(images), channels, *images.shape[2:])
+    state[:, INK] = blurred[:, 0]
+    state[:, LIFE] = (blurred[:, 0] > 0).to(images.dtype)
+    return state
+
+
+def starts(task: str, images: Tensor, channels: int) -> Tensor:
+    """Starting states `[B, C, H, W]`: a seed, or for restoration the blurred picture."""
+    if task == "restore":
+        return blurred_state(images, channels)
+    return seed_state(len(images), channels, tuple(images.shape[2:])).to(images)
+
+
+def erase(state: Tensor, region: Tensor) -> Tensor:
+    """Damage: the state is zero where `region` (bool, `[H, W]` or `[B, H, W]`) is True."""
+    return state * ~(region if region.dim() == 2 else region[:, None]).to(state.device)
+
+
+def disc(
+    centre_y: Tensor, centre_x: Tensor, radius: Tensor, size: int | tuple[int, int] = SIZE
+) -> Tensor:
+    """Discs as bool `[B, H, W]`; centres and radii in cells, `[B]`."""
+    height, width = sides(size)
+    y, x = torch.arange(height)[:, None], torch.arange(width)[None]
+    distance = (y - centre_y[:, None, None]) ** 2 + (x - centre_x[:, None, None]) ** 2
+    return distance <= radius[:, None, None] ** 2
+
+
+def square(top: int, left: int, side: int, size: int | tuple[int, int] = SIZE) -> Tensor:
+    """A square as bool `[H, W]`."""
+    region = torch.zeros(sides(size), dtype=torch.bool)
+    region[top : top + side, left : left + side] = True
+    return region
+
+
+def half_plane(side: str, size: int | tuple[int, int] = SIZE) -> Tensor:
+    """One half of the grid as bool `[H, W]`: 'left', 'right', 'top' or 'bottom'."""
+    height, width = sides(size)
+    y, x = torch.arange(height)[:, None], torch.arange(width)[None]
+    half = {"top": y < height // 2, "bottom": y >= height // 2,
+            "left": x < width // 2, "right": x >= width // 2}[side]  # fmt: skip
+    return half.expand(height, width).clone()

@@ -1,0 +1,370 @@
+"""The command line: `nca COMMAND`. Settings are declared in the dataclasses that use them."""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import re
+import sys
+import time
+from contextlib import redirect_stderr
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from nca_lib import __version__
+from nca_lib.cells import INK, SIZE, starts
+from nca_lib.checkpoints import load, sha256
+from nca_lib.data import Dataset, load_digits
+from nca_lib.errors import InputError
+from nca_lib.inputs import DIGITS, as_labels
+from nca_lib.plots import save_gif, save_strip
+from nca_lib.report import painter, read_logs, report
+from nca_lib.rollout.fire import check_seed, streams
+from nca_lib.rule import NCA, RuleConfig
+from nca_lib.stopping import Stopped
+from nca_lib.training import Outputs, TrainingConfig, TrainingDiverged, train
+from nca_lib.training.presets import PRESETS
+from nca_lib.training.pretraining import initial_rule, load_digit_rules, merge, pretrain, widen
+from nca_lib.training.ranks import Ranks, from_torchrun
+
+import torch
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
+
+ABOUT = """Grow handwritten digits with a neural cellular automaton: train the rule, measure it,
+watch it. Start with `nca run`: ten minutes on a laptop, no network needed."""
+PresetName = Literal["quick", "full"]
+DataRoot = Annotated[str | None, tyro.conf.arg(metavar="DIR")]
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name, if it is there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(name, True):
+        raise InputError(f"--device {name}: PyTorch finds no GPU of this kind; use cpu or auto")
+    return torch.device(("cuda" if there["cuda"] else "cpu") if name == "auto" else name)
+
+
+@dataclass(frozen=True)
+class Common:
+    """What most commands take."""
+
+    data_root: DataRoot = None  # holds MNIST/raw, or 'embedded'; default $NCA_DATA, else by preset
+    preset: PresetName = "quick"  # quick: embedded sample, minutes. full: all of MNIST, hours
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"  # auto takes a CUDA GPU if there is one
+
+    def open(self) -> tuple[torch.device, Dataset]:
+        """The device and the data."""
+        device, data = pick_device(self.device), load_digits(self.data_root, self.preset)
+        print(f"data: {data.source}")
+        return device, data
+
+
+@dataclass(frozen=True)
+class Training(Common):
+    """What the trainings take."""
+
+    out: Path | None = None  # folder for all that is written; default: runs/PRESET
+    resume: bool = False  # go on where a stopped run left off; finished parts are kept
+
+    @property
+    def folder(self) -> Path:
+        return self.out or Path("runs") / self.preset
+
+    def train_one(self, rule: NCA, config, data: Dataset, name: str, start: dict, ranks=None):
+        """One training, with its picture; returns the rule's file."""
+        outputs = Outputs(self.folder, name)
+        if sys.stderr is None or not sys.stderr.isatty():
+            print(f"{name}: {config.iterations} iterations, log in {outputs.log}", flush=True)
+        train(
+            rule, data.train, config, outputs, source=data.name, start=start, resume=self.resume,
+            watch=painter(data, outputs.picture, config.steps), ranks=ranks,
+        )  # fmt: skip
+        print(f"{name}: {config.iterations} iterations -> {outputs.rule}", flush=True)
+        return outputs.rule
+
+
+def refuse(given, usual, names: set[str], why: str) -> None:
+    """Settings that can't take effect here must be the usual ones."""
+    for name in sorted(names):
+        if getattr(given, name) != getattr(usual, name):
+            raise InputError(f"--{name.replace('_', '-')} can't take effect: {why}")
+
+
+RULE_FIELDS = {f.name for f in fields(RuleConfig)}
+
+
+@dataclass(frozen=True)
+class Pretrain(Training):
+    """Train ten rules, one per digit, in parallel and from one common initialisation."""
+
+    rule: RuleConfig = field(default_factory=RuleConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    workers: int | None = None  # processes; default: one a core
+
+    def __call__(self) -> None:
+        usual = PRESETS[self.preset].pretrain
+        refuse(self.training, usual, {"task", "switch_share"}, "a digit's rule knows one digit")
+        ranks, device = Ranks.join(pick_device(self.device))
+        _, data = self.open()
+        pretrain(
+            self.rule, data.train, self.training, self.folder, source=data.name,
+            resume=self.resume, workers=self.workers, device=str(device), progress=ranks.first,
+            ranks=ranks,
+        )  # fmt: skip
+        ranks.leave()
+        files = f"{self.folder / 'digit-0.safetensors'} ..."
+        print(f"ten digits, {self.training.iterations} iterations each -> {files}")
+
+
+@dataclass(frozen=True)
+class Finetune(Training):
+    """Merge the ten rules into one and train it on all digits: the unified rule."""
+
+    rule: RuleConfig = field(default_factory=RuleConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    merge: Literal["mean", "last", "scratch"] | None = None  # how ten rules become one: mean
+    start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """Folder with digit-0 ... digit-9 (default: --out), or a rule to train further."""
+
+    def __call__(self) -> None:
+        refuse(self.training, PRESETS[self.preset].finetune, {"task"}, "use `nca restore`")
+        ranks, device = Ranks.join(pick_device(self.device))
+        rule, start = self.begin()
+        _, data = self.open()
+        self.train_one(rule.to(device), self.training, data, "unified", start, ranks)
+        ranks.leave()
+
+    def begin(self) -> tuple[NCA, dict]:
+        """The rule to start from, and what it is made of."""
+        usual, seed = PRESETS[self.preset].rule, self.training.seed
+        if self.start is not None and (self.start.is_file() or self.start.suffix):
+            if self.merge:
+                raise InputError(f"--merge can't take effect: {self.start} is one rule already")
+            rule = load(self.start).train()
+            refuse(self.rule, usual, RULE_FIELDS - {"hidden"}, f"{self.start} has its own")
+            if self.rule.hidden != usual.hidden:
+                rule = widen(rule, self.rule.hidden, seed)
+            return rule, {"file": self.start.name, "sha256": sha256(self.start)}
+        if self.merge == "scratch":
+            if self.start is not None:
+                raise InputError(
+                    f"--from {self.start} can't take effect: --merge scratch uses none"
+                )
+            return initial_rule(self.rule, seed), {"merge": "scratch"}
+        return merged(self.start or self.folder, self.merge or "mean", self.rule, usual, seed)
+
+
+def merged(folder: Path, how: str, given: RuleConfig, usual: RuleConfig, seed: int):
+    """The merger of the ten rules in a folder, and what it is made of."""
+    rules = load_digit_rules(folder)
+    names = {n for n in RULE_FIELDS if getattr(given, n) != getattr(rules[0].config, n)}
+    refuse(given, usual, names, f"the ten rules in {folder} have their own")
+    start = {"merge": how, "sha256": [rule.record["sha256"] for rule in rules]}
+    return merge(rules, how, seed), start
+
+
+@dataclass(frozen=True)
+class Restore(Training):
+    """Train a rule that restores a blurred digit: not growth, the start shows the target."""
+
+    rule: RuleConfig = field(default_factory=RuleConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __call__(self) -> None:
+        plan, why = PRESETS[self.preset], "restoration is told neither label nor style to change"
+        names = {"task", "switch_share", "anchor_weight"}
+        names |= set() if self.rule.style_dim else {"kl_weight", "kl_full"}
+        refuse(self.training, plan.restore, names, why)
+        ranks, device = Ranks.join(pick_device(self.device))
+        _, data = self.open()
+        rule = initial_rule(self.rule, self.training.seed).to(device)
+        self.train_one(rule, self.training, data, "restore", {"merge": "scratch"}, ranks)
+        ranks.leave()
+
+
+@dataclass(frozen=True)
+class Evaluate(Common):
+    """Measure a rule on held-out digits, always beside the trivial baselines."""
+
+    weights: str = tyro.MISSING  # unified, restore, digit-0 ... digit-9, or a file
+    split: Literal["test", "validation"] = "test"  # validation is for choosing between rules
+    json: Path | None = None  # write all results here
+    figures: Path | None = None  # write figures into this folder
+    limit: int | None = None  # only the first pictures
+    seed: int = 0  # of fire masks, damage and styles
+
+    def __call__(self) -> None:
+        device, rule = pick_device(self.device), load(self.weights)
+        check_seed(self.seed)
+        _, data = self.open()
+        report(rule.to(device), data, self.split, self.seed, self.limit, self.json, self.figures)
+
+
+@dataclass(frozen=True)
+class Grow:
+    """Grow a digit from one cell, in a style drawn from the seed, and save the growth."""
+
+    digit: Positional[int]  # 0 to 9
+    out: Path  # a film strip (.png) or an animation (.gif)
+    weights: str = "unified"  # a shipped rule, or a file
+    steps: int | None = None  # default: twice the training steps
+    seed: int = 0  # of style and fire masks
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"  # auto takes a CUDA GPU if there is one
+
+    def __call__(self) -> None:
+        suffix = self.out.suffix.lower()
+        if suffix not in (".png", ".gif"):
+            raise InputError(f"--out {self.out}: end it in .png (film strip) or .gif (animation)")
+        rule, labels = load(self.weights).to(pick_device(self.device)), as_labels(self.digit)
+        if rule.task != "grow":
+            raise InputError(
+                f"{self.weights} restores blurred pictures, it can't grow: evaluate it"
+            )
+        if self.digit not in rule.record.get("digits", range(DIGITS)):
+            raise InputError(f"{self.weights} has never seen a {self.digit}: give another rule")
+        steps = 2 * rule.trained_steps if self.steps is None else self.steps
+        generator = torch.Generator().manual_seed(check_seed(self.seed))
+        style = torch.randn(1, rule.config.style_dim, generator=generator)
+        start = starts("grow", torch.zeros(1, 1, SIZE, SIZE), rule.config.channels)
+        start = start.to(rule.kernels)
+        with torch.inference_mode():
+            genome = rule.genome(labels, style)
+            seeds, record = streams(1, self.seed), range(1, steps + 1)
+            frames = rule.rollout(start, genome, steps, seeds, record)  # [steps, 1, C, 28, 28]
+        ink = torch.cat([start[None], frames])[:, 0, INK].clamp(0, 1).cpu()  # [steps + 1, 28, 28]
+        (save_gif if suffix == ".gif" else save_strip)(ink, self.out)
+        print(f"a {self.digit} in {steps} steps -> {self.out}")
+
+
+@dataclass(frozen=True)
+class RunAll(Training):
+    """All of it, in order: pretrain, finetune, restore, evaluate, and pictures of the result."""
+
+    seed: int = 0  # all random draws follow from it
+
+    def __call__(self) -> None:
+        if from_torchrun("WORLD_SIZE", 1) > 1:
+            raise InputError("run is for one process: give torchrun pretrain, finetune or restore")
+        check_seed(self.seed)
+        started, plan, folder = time.perf_counter(), PRESETS[self.preset], self.folder
+        device, data = self.open()
+        common = {"source": data.name, "resume": self.resume, "device": device.type}
+        files = pretrain(
+            plan.rule, data.train, replace(plan.pretrain, seed=self.seed), folder, **common
+        )
+        each = f"{plan.pretrain.iterations} iterations each"
+        print(f"ten digits: {each} -> {files[0]} ... {files[-1].name}", flush=True)
+        rule, start = merged(folder, "mean", plan.rule, plan.rule, self.seed)
+        config = replace(plan.finetune, seed=self.seed)
+        files.append(self.train_one(rule.to(device), config, data, "unified", start))
+        rule, config = initial_rule(plan.restorer, self.seed), replace(plan.restore, seed=self.seed)
+        start = {"merge": "scratch"}
+        files.append(self.train_one(rule.to(device), config, data, "restore", start))
+        for name in ("unified", "restore"):
+            print(f"\n{name}, on {data.source}", flush=True)
+            rule = load(folder / f"{name}.safetensors").to(device)
+            places = folder / f"{name}.json", folder / "figures" / name
+            files += report(rule, data, "test", self.seed, None, *places, logs=read_logs(folder))
+        for digit in range(DIGITS):
+            files.append(folder / f"grow-{digit}.gif")
+            Grow(digit, files[-1], str(folder / "unified.safetensors"), None, self.seed,
+                 self.device)()  # fmt: skip
+        print(f"\nwritten in {(time.perf_counter() - started) / 60:.1f} minutes:")
+        print("\n".join(f"  {file}" for file in files))
+
+
+@dataclass(frozen=True)
+class Info:
+    """What this installation uses: versions, which rollout and why, threads, GPU, data."""
+
+    def __call__(self) -> None:
+        from nca_lib.rollout import compiled
+
+        python = platform.python_version()
+        print(f"nca_lib   {__version__}, Python {python}, PyTorch {torch.__version__}")
+        started = time.perf_counter()
+        ready, why = compiled.available()
+        took = time.perf_counter() - started
+        print(f"rollout   {'compiled' if ready else 'sparse, plain PyTorch'}: {why}")
+        if ready:
+            kept = "kept in" if compiled.kept() else "can't be kept, each process compiles anew:"
+            print(
+                f"kernels   {kept} {compiled.cache_folder()}; ready after {took:.1f} seconds here"
+            )
+        else:
+            print("kernels   none: rollouts take two to ten times as long (benchmarks/results.md)")
+        print(f"threads   {torch.get_num_threads()} of {os.cpu_count()} cores", end=", ")
+        print(f"OMP_WAIT_POLICY {os.environ.get('OMP_WAIT_POLICY', 'not set')}")
+        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+        print(f"GPU       {gpu}" + (" (uses the sparse rollout)" if gpu != "none" else ""))
+        print(f"NCA_DATA  {os.environ.get('NCA_DATA', 'not set')}")
+
+
+def commands(preset: str) -> dict:
+    """Every command, with the settings that the preset gives it."""
+    plan, common = PRESETS[preset], {"preset": preset}
+    return {
+        "run": RunAll(**common),
+        "pretrain": Pretrain(rule=plan.rule, training=plan.pretrain, **common),
+        "finetune": Finetune(rule=plan.rule, training=plan.finetune, **common),
+        "restore": Restore(rule=plan.restorer, training=plan.restore, **common),
+        "evaluate": Evaluate(**common),
+        "grow": Grow(digit=tyro.MISSING, out=tyro.MISSING),
+        "info": Info(),
+    }
+
+
+def parse(arguments: list[str]):
+    """The command that was asked for. A second reading fills in what the preset says."""
+    text = " ".join(arguments)
+    preset = "full" if re.search(r"--preset[= ]full\b", text) else "quick"
+    known = commands(preset)
+    kinds = tyro.extras.subcommand_type_from_defaults(
+        known, {name: type(command).__doc__ for name, command in known.items()}, prefix_names=False
+    )
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(
+                OmitArgPrefixes[FlagCreatePairsOff[kinds]], prog="nca", description=ABOUT,
+                args=arguments,
+            )  # fmt: skip
+    except SystemExit as end:
+        if end.code:
+            raise InputError(first_sentence(said.getvalue())) from None
+        raise
+
+
+def first_sentence(box: str) -> str:
+    """What tyro's box says first, in one line; above and below it are rules."""
+    rows = [line.strip("│|─-╭╮╰╯+ \r") for line in box.splitlines()]
+    if len(rows) > 1 and rows[0]:  # the title, set into the upper rule
+        rows[0] = ""
+    text = "\n".join(rows).strip("\n").split("\n\n")[0]
+    return " ".join(text.split()) + " (see --help)"
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run a command; returns the exit code. Bad input is one line and exit code 2."""
+    from nca_lib.__main__ import say
+
+    if arguments == ["--version"]:
+        print(f"nca_lib {__version__}, PyTorch {torch.__version__}")
+        return 0
+    try:
+        parse(arguments or ["--help"])()
+        sys.stdout.flush()
+    except BrokenPipeError:  # as in `nca info | head -1`: nobody listens any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        return say(f"{error}; look at the file, its folder and the room on the disk", 2)
+    except InputError as error:
+        return say(str(error), 2)
+    except TrainingDiverged as error:
+        return say(str(error), 1)
+    except Stopped as error:
+        return say(str(error), 128 + error.number)
+    return 0

@@ -1,0 +1,94 @@
+"""What users give: natural forms are taken, and what is wrong is refused in one sentence."""
+
+from __future__ import annotations
+
+import operator
+
+from nca_lib.cells import SIZE
+from nca_lib.errors import InputError
+
+import numpy as np
+import torch
+from torch import Tensor
+
+DIGITS = 10
+
+
+def as_tensor(values, name: str) -> Tensor:
+    """A number, a list, a NumPy array or a tensor, as a tensor."""
+    try:
+        return values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name}: want numbers, got {type(values).__name__} ({error})") from error
+
+
+def as_whole(value, name: str, least: int = 0) -> int:
+    """A whole number of at least `least`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InputError(f"{name} is {value!r}: give a whole number") from None
+    if isinstance(value, bool) or number < least:
+        raise InputError(f"{name} is {value!r}: give a whole number of at least {least}")
+    return number
+
+
+def as_labels(labels, device: torch.device | None = None) -> Tensor:
+    """Labels as int64 `[B]`: one number, a list, an array or a tensor of any integer type.
+
+    Raises:
+        InputError: other types or shapes, or a label that is not from 0 to 9.
+    """
+    tensor = as_tensor(labels, "labels")
+    if tensor.dtype == torch.bool or tensor.is_floating_point() or tensor.is_complex():
+        raise InputError(f"labels: want integers [N], got {tensor.dtype} {list(tensor.shape)}")
+    tensor = tensor.to(device, torch.int64)
+    if tensor.dim() > 1:
+        raise InputError(f"labels: want integers [N], got the shape {list(tensor.shape)}")
+    tensor = tensor.reshape(-1)
+    wrong = tensor[(tensor < 0) | (tensor >= DIGITS)]
+    if len(wrong):
+        raise InputError(f"label {wrong[0].item()} is not a digit: labels go from 0 to 9")
+    return tensor
+
+
+def as_styles(style, count: int, length: int, like: Tensor) -> Tensor:
+    """Styles `[count, length]` of the type and device of `like`; one style may come as `[length]`.
+
+    Raises:
+        InputError: another shape, or values that are not finite.
+    """
+    tensor = as_tensor(style, "styles").to(like.device, like.dtype)
+    if tensor.dim() == 1 and count == 1:
+        tensor = tensor[None]
+    if tensor.shape != (count, length):
+        raise InputError(
+            f"styles have shape {list(tensor.shape)}, this rule wants {[count, length]}: "
+            f"one code of {length} numbers a label"
+        )
+    return tensor
+
+
+def as_steps(record, steps: int) -> tuple[int, ...]:
+    """The steps to record: one number or several, increasing, from 1 to `steps`; None: the last."""
+    if record is None:
+        return (steps,)
+    many = record if hasattr(record, "__iter__") and getattr(record, "ndim", 1) else (record,)
+    wanted = tuple(as_whole(step, "a step to record") for step in many)
+    if not wanted or list(wanted) != sorted(set(wanted)):
+        raise InputError(f"steps to record are {list(wanted)}: give increasing numbers")
+    if wanted[0] < 1 or wanted[-1] > steps:
+        raise InputError(f"steps to record are {list(wanted)}: they go from 1 to {steps}")
+    return wanted
+
+
+def check_images(images: Tensor) -> Tensor:
+    """The images, if they are float `[N, 1, 28, 28]` in [0, 1]; else an InputError."""
+    images = as_tensor(images, "images")
+    if images.dim() != 4 or tuple(images.shape[1:]) != (1, SIZE, SIZE):
+        raise InputError(f"images have shape {list(images.shape)}: want [N, 1, {SIZE}, {SIZE}]")
+    if not images.is_floating_point():
+        raise InputError(f"images are {images.dtype}: want float32 in [0, 1] (divide bytes by 255)")
+    if len(images) and not (images.min() >= 0 and images.max() <= 1):  # NaN fails both
+        raise InputError("images hold values outside [0, 1] or NaN: divide bytes by 255")
+    return images

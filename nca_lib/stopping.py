@@ -1,0 +1,110 @@
+"""Interruptions: Ctrl-C and the signals that ask a process to end; and no process without parent.
+
+Outside of a training a signal ends the command where it is. A training finishes its iteration,
+saves itself, and ends then; asked a second time it ends at once.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+from multiprocessing import connection
+
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # Ctrl-C, kill, a closed terminal, Ctrl-Break
+SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+
+
+class Stopped(Exception):
+    """Somebody asked to stop, and what was done until then is saved."""
+
+    def __init__(self, message: str, number: int = signal.SIGINT):
+        super().__init__(message)
+        self.number = number  # of the signal
+
+
+def end(number, frame) -> None:
+    """A handler: one line, and the end. No exception: it might be raised inside compiled code."""
+    name = signal.Signals(number).name
+    line = f"nca: stopped by {name}; what was finished stays, --resume goes on\n"
+    with suppress(Exception):  # the terminal may be gone
+        sys.stdout.flush()
+        os.write(2, line.encode())
+    os._exit(128 + number)
+
+
+class Wish:
+    """Whether somebody asked to stop, and by which signal."""
+
+    number: int | None = None
+
+    def __call__(self) -> bool:
+        return self.number is not None
+
+
+@contextmanager
+def handled_by(handler):
+    """Our signals go to `handler` meanwhile; one that is ignored (nohup) stays ignored.
+
+    Yields who handled them before.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield {}  # signals are the main thread's business
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {n: old for n, old in before.items() if old not in (signal.SIG_IGN, None)}
+    try:
+        for number in before:
+            signal.signal(number, handler)
+        yield before
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+@contextmanager
+def asked_to_stop():
+    """Yields a `Wish` that a signal fulfils; a second signal does what it did before."""
+    wish, before = Wish(), {}
+
+    def ask(number, frame):
+        if wish():
+            signal.signal(number, before[number])
+            signal.raise_signal(number)
+        wish.number = number
+
+    with handled_by(ask) as usual:
+        before.update(usual)
+        yield wish
+
+
+@contextmanager
+def signals_wait():
+    """Signals come after this; processes started meanwhile never get them (not on Windows)."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def die_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, however that came about."""
+    parent, number = multiprocessing.parent_process(), os.getppid()
+
+    def watch():
+        if parent is not None:
+            connection.wait([parent.sentinel])
+        else:
+            while os.getppid() == number:
+                time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
