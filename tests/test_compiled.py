@@ -1,19 +1,23 @@
-"""The compiled rollout computes what the dense step defines: states and all gradients."""
+"""The compiled rollout: threads, memory, its cache on disk, and what can be wrong with it."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
+
+import nca_lib
+from nca_lib import rule as rule_module
+from nca_lib.rollout import compiled
+from nca_lib.rollout.compiled import compiled_rollout
+from nca_lib.rollout.plan import Weights
+from nca_lib.rollout.sparse import sparse_rollout
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from test_rule import assert_close, dense_rollout, random_rule, random_state, with_gradients
-
-from nca_lib import compiled, rule
-from nca_lib.compiled import compiled_rollout
-from nca_lib.sparse import Weights, sparse_rollout
+from test_rollout import assert_close, example, plan, random_rule, with_gradients  # noqa: F401
 
 pytestmark = pytest.mark.skipif(
     bool(compiled.IMPORT_PROBLEM), reason=f"no compiled rollout: {compiled.IMPORT_PROBLEM}"
@@ -22,8 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def always_compiled(monkeypatch):
-    """`NCA.rollout` takes the compiled path here, whatever it would choose."""
-    monkeypatch.setattr(rule, "choose_rollout", lambda state: compiled_rollout)
+    monkeypatch.setattr(rule_module, "choose_rollout", lambda *_: compiled_rollout)
 
 
 @pytest.fixture
@@ -31,68 +34,6 @@ def threads():
     kept = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(kept)
-
-
-def example(batch=3, size=10, alive_share=0.4, dtype=torch.float64, channels=6, **options):
-    torch.manual_seed(0)
-    nca = random_rule(dtype=dtype, channels=channels, **options)
-    state = random_state(batch, channels, size, size, alive_share, dtype)
-    return nca, state, torch.randn(batch, 5, dtype=dtype), torch.arange(5, 5 + batch)
-
-
-def assert_same_as_dense(nca, state, genome, steps, seeds, record, first_step, tolerance):
-    def dense(*args):
-        return dense_rollout(nca, *args)
-
-    args = state, genome, steps, seeds, record, first_step
-    expected, expected_gradients = with_gradients(dense, nca, *args)
-    frames, gradients = with_gradients(nca.rollout, nca, *args)
-    assert_close(frames, expected, tolerance, "frames")
-    assert gradients.keys() == expected_gradients.keys()
-    for name, gradient in gradients.items():
-        assert_close(gradient, expected_gradients[name], tolerance, name)
-
-
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(
-    seed=st.integers(0, 2**31),
-    batch=st.integers(1, 4),
-    height=st.integers(1, 12),
-    width=st.integers(1, 12),
-    alive_share=st.sampled_from([0.0, 0.02, 0.05, 0.3, 1.0]),
-    steps=st.integers(1, 6),
-    first_step=st.sampled_from([0, 1000]),
-    perception=st.sampled_from(["sobel", "patch"]),
-    fire_rate=st.sampled_from([0.25, 0.5, 1.0]),
-    precision=st.sampled_from([(torch.float64, 1e-10), (torch.float32, 1e-5)]),
-)
-def test_rollout_equals_dense_steps(
-    seed, batch, height, width, alive_share, steps, first_step, perception, fire_rate, precision
-):
-    dtype, tolerance = precision
-    torch.manual_seed(seed)
-    nca = random_rule(perception, dtype, fire_rate)
-    state = random_state(batch, 6, height, width, alive_share, dtype)
-    genome = torch.randn(batch, 5, dtype=dtype)
-    seeds = torch.randint(0, 2**62, (batch,))
-    record = tuple(sorted({(steps + 1) // 2, steps}))
-    assert_same_as_dense(nca, state, genome, steps, seeds, record, first_step, tolerance)
-
-
-@pytest.mark.parametrize("perception", ["sobel", "patch"])
-def test_cells_beyond_one_block_and_life_that_dies_out(perception):
-    nca, state, genome, seeds = example(2, 20, 1.0, perception=perception, hidden=33)
-    assert_same_as_dense(nca, state, genome, 8, seeds, (1, 3, 8), 0, 1e-10)
-    nca.update.weight.data[1] = -nca.update.weight.data[1].abs()  # life only shrinks
-    state[:, 1] = 0.15
-    assert_same_as_dense(nca, state, genome, 8, seeds, (2, 8), 0, 1e-10)
-    assert nca.rollout(state, genome, 40, seeds).count_nonzero() == 0
-
-
-def test_a_living_spot_on_a_large_grid():
-    nca, state, genome, seeds = example(1, 60, 0.0)
-    state[:, 1, 20:23, 30:36] = 0.7
-    assert_same_as_dense(nca, state, genome, 12, seeds, (1, 6, 12), 0, 1e-10)
 
 
 def test_the_result_does_not_depend_on_threads_or_company(threads):
@@ -106,13 +47,13 @@ def test_the_result_does_not_depend_on_threads_or_company(threads):
     for n in (1, 2, 1):
         threads(n)
         leaves = [w.clone().requires_grad_() for w in weights]
-        frames = compiled_rollout(state, Weights(*leaves), seeds, 20, (10, 20))
+        frames = compiled_rollout(state, Weights(*leaves), seeds, plan(20, (10, 20)))
         frames.square().sum().backward()
         results.append([frames.detach(), *(leaf.grad for leaf in leaves)])
     for result in results[1:]:
         assert all(map(torch.equal, result, results[0]))
     one = Weights(weights.perceive, weights.bias[4:5], weights.update)
-    alone = compiled_rollout(state[4:5], one, seeds[4:5], 20, (20,))
+    alone = compiled_rollout(state[4:5], one, seeds[4:5], plan(20, (20,)))
     assert torch.equal(alone, results[0][0][1:, 4:5])
 
 
@@ -123,7 +64,7 @@ def test_threads_start_anew_in_a_forked_process(threads):
     weights = Weights(torch.rand(4, 18), torch.rand(8, 4), torch.rand(6, 4) / 100)
 
     def rollout():
-        return compiled_rollout(state, weights, seeds, 20, (20,))
+        return compiled_rollout(state, weights, seeds, plan(20, (20,)))
 
     expected = rollout()
     child = os.fork()
@@ -170,7 +111,7 @@ def test_numbers_out_of_range_stay_visible(poison, monkeypatch):
     args = state, genome, 6, seeds, (1, 2, 6)
     frames = nca.rollout(*args)
     with monkeypatch.context() as patch:
-        patch.setattr(rule, "choose_rollout", lambda state: sparse_rollout)
+        patch.setattr(rule_module, "choose_rollout", lambda *_: sparse_rollout)
         torch.testing.assert_close(frames, nca.rollout(*args), equal_nan=True)
     assert not frames[-1].isfinite().all()
     nca.update.weight.data[0, 0] = float("nan")
@@ -184,11 +125,12 @@ def test_without_gradients_nothing_is_kept():
     weights = nca.perceived.weight.t(), nca.told(genome), nca.update.weight.t()
     arrays = [compiled.as_array(w) for w in weights]
     frames = torch.empty(1, *state.shape).numpy()
-    rest = 2000, torch.tensor([2000]).numpy(), 0, 2**31, True
+    physics = compiled.physics_of(plan(1, (1,)), 6, frames.dtype)
     for keep in (False, True):
         _, cells, values, marks = compiled.forward(
-            0, state.numpy(), *arrays, seeds.numpy(), *rest, keep, frames
-        )
+            0, state.numpy(), *arrays, seeds.numpy(), 2000, torch.tensor([2000]).numpy(), 0,
+            physics, keep, frames,
+        )  # fmt: skip
         assert (len(cells) > 0, values.nbytes > 0, len(marks) > 0) == (keep, keep, keep)
     with torch.no_grad():
         assert nca.rollout(state, genome, 3, seeds).grad_fn is None
@@ -200,7 +142,7 @@ def test_it_can_be_switched_off(monkeypatch):
     assert compiled.available() == (False, "switched off by NCA_COMPILED=0")
 
 
-SAY = "from nca_lib import compiled; print(*compiled.available())"
+SAY = "from nca_lib.rollout import compiled; print(*compiled.available())"
 
 
 def python(code, **environment):
@@ -227,7 +169,101 @@ def test_the_package_does_not_import_numba():
 @pytest.mark.parametrize("mode", ["inference_mode", "no_grad"])
 def test_the_trial_works_whatever_the_gradient_mode(mode):
     """Found in `nca evaluate`: its first rollout is in inference mode, where the trial failed."""
-    code = f"import torch; from nca_lib import compiled\nwith torch.{mode}(): compiled.available()"
+    code = "import torch; from nca_lib.rollout import compiled\n"
+    code += f"with torch.{mode}(): compiled.available()"
     code += "\nprint(compiled.available())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("(True"), done.stdout
+
+
+STATES = """
+import sys, torch
+torch.manual_seed(0)
+from nca_lib.rule import NCA, RuleConfig
+from nca_lib import rule as module
+from nca_lib.rollout.dense import dense_rollout
+from nca_lib.rollout.compiled import compiled_rollout, cache_folder
+module.choose_rollout = lambda *_: compiled_rollout
+rule = NCA(RuleConfig(6, 20, 3, 2))
+torch.nn.init.normal_(rule.perceived.weight, std=0.1)
+torch.nn.init.normal_(rule.update.weight, std=0.1)
+state, genome = torch.rand(2, 6, 12, 12), torch.randn(2, 5)
+state[:, 1] -= 0.3
+frames = rule.rollout(state, genome, 6, torch.tensor([3, 4]))
+dense = dense_rollout(rule, state, genome, 6, torch.tensor([3, 4]), (6,))
+print((frames - dense).abs().max().item(), frames.abs().sum().item(), cache_folder().name)
+"""
+
+
+@pytest.mark.slow
+def test_a_changed_constant_or_function_changes_what_is_compiled(tmp_path):
+    """Found by changing ALIVE_ABOVE to 0.3: the cache on disk went on with the old physics."""
+    shutil.copytree(Path(nca_lib.__file__).parent, tmp_path / "nca_lib",
+                    ignore=shutil.ignore_patterns("weights", "sample", "__pycache__"))  # fmt: skip
+    cache = tmp_path / "cache"
+    cache.mkdir()
+
+    def states():
+        done = subprocess.run(
+            [sys.executable, "-c", STATES],
+            cwd=tmp_path, check=True, capture_output=True, text=True,
+            env=os.environ | {"NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(tmp_path)},
+        )  # fmt: skip
+        off, total, folder = done.stdout.split()
+        return float(off), float(total), folder
+
+    def change(file, old, new):
+        text = (tmp_path / "nca_lib" / file).read_text()
+        assert old in text
+        (tmp_path / "nca_lib" / file).write_text(text.replace(old, new))
+
+    off, before, folder = states()
+    assert off < 1e-5
+    assert states() == (off, before, folder)  # warm
+    change("cells.py", "ALIVE_ABOVE = 0.1", "ALIVE_ABOVE = 0.3")
+    off, after, same = states()
+    assert off < 1e-5
+    assert after != before
+    assert same == folder  # an argument of the kernels: nothing is compiled anew
+    change("rollout/fire.py", "GOLDEN = 0x9E3779B9", "GOLDEN = 0x9E3779B1")
+    off, then, other = states()
+    assert off < 1e-5
+    assert then != after
+    assert other != folder
+    change("rollout/compiled.py", "row[j] = zero if v <= zero else v", "row[j] = v")
+    assert states()[0] > 1e-3  # no ReLU any more
+
+
+@pytest.mark.parametrize("problem", ["full", "forbidden"])
+def test_a_cache_that_cannot_be_written_costs_the_cache_only(tmp_path, problem):
+    """A limit on file sizes stands in for a full disk; a file stands where a folder should."""
+    pytest.importorskip("resource")
+    where = tmp_path / "cache"
+    limit = ""
+    if problem == "full":
+        limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200));"
+    else:
+        where.write_text("in the way")
+    done = subprocess.run(
+        [sys.executable, "-c", limit + SAY + "; print(compiled.kept())"],
+        env=os.environ | {"NUMBA_CACHE_DIR": str(where), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["True compiled by numba", "False"]
+    if problem == "full":
+        assert re.search(r"can't be kept in .*every process compiles them anew", done.stderr)
+
+
+def test_info_says_where_the_kernels_are(capsys):
+    from nca_lib.cli import run_command
+
+    assert run_command(["info"]) == 0
+    assert f"kept in {compiled.cache_folder()}" in capsys.readouterr().out
+
+
+def test_threads_wait_without_burning_the_cores():
+    """OMP_WAIT_POLICY has to be said before PyTorch is imported, and not to those who chose."""
+    code = "import os, nca_lib, torch; print(os.environ['OMP_WAIT_POLICY'])"
+    assert python(code).strip() in ("PASSIVE", os.environ.get("OMP_WAIT_POLICY"))
+    assert python(code, OMP_WAIT_POLICY="ACTIVE") == "ACTIVE\n"

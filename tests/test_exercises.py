@@ -1,13 +1,13 @@
 """The checks of the exercises accept what is right and say what is wrong."""
 
-import pytest
-import torch
-
+from nca_lib.cells import square
 from nca_lib.data import load_digits
 from nca_lib.exercises import chapter1, chapter2, chapter3, chapter4, chapter5, chapter6, chapter7
 from nca_lib.rule import NCA, RuleConfig
-from nca_lib.seeds import square
 from nca_lib.training import TrainingConfig
+
+import pytest
+import torch
 
 torch.manual_seed(0)
 LAPLACE = torch.full((3, 3), -1 / 8)

@@ -1,12 +1,16 @@
 """Label embedding, style code, and the scale that styles get after training."""
 
+import math
+
+from nca_lib import genome as genome_module
+from nca_lib.errors import InputError
+from nca_lib.genome import Genome, StyleCode, StyleEncoder, fit_gaussian
+from nca_lib.rule import RuleConfig
+from nca_lib.training.pretraining import initial_rule
+
 import pytest
 import torch
-
-from nca_lib.errors import InputError
-from nca_lib.genome import Genome, StyleCode, StyleEncoder
-from nca_lib.pretraining import initial_rule
-from nca_lib.rule import RuleConfig
+from scipy.stats import chi2
 
 
 def codes(labels, style_dim=3):
@@ -113,3 +117,209 @@ def test_genome_refuses_other_labels():
 def test_the_divergence_is_zero_for_the_prior_itself():
     assert StyleCode(torch.zeros(2, 3), torch.zeros(2, 3)).kl().tolist() == [0, 0]
     assert StyleEncoder(3)(torch.rand(2, 1, 28, 28), torch.tensor([0, 9])).mean.shape == (2, 3)
+
+
+def test_the_divergence_by_hand():
+    """Of a normal distribution (3, 1/4) and (-1, e) from N(0, 1): closed form, added up."""
+    code = StyleCode(torch.tensor([[3.0, -1.0]]), torch.tensor([[0.25, math.e]]).log())
+    first = 0.5 * (0.25 + 9 - 1 - math.log(0.25))
+    second = 0.5 * (math.e + 1 - 1 - 1)
+    assert code.kl().shape == (1,)
+    assert code.kl().item() == pytest.approx(first + second)
+
+
+def test_a_code_is_drawn_by_hand():
+    code = StyleCode(torch.tensor([[3.0, -1.0]]), torch.tensor([[4.0, 9.0]]).log())
+    drawn = code.sample(torch.tensor([[0.5, -2.0]]))
+    torch.testing.assert_close(drawn, torch.tensor([[4.0, -7.0]]))
+
+
+# --- the Gaussian of most codes
+
+
+def test_the_usual_are_nine_in_ten():
+    assert genome_module.USUAL == 0.9
+
+
+def reference_fit(codes):
+    """The same by the book, with NumPy's quantiles and SciPy's chi-squared."""
+    import numpy as np
+
+    kept, floor = codes, 1e-6 * np.eye(codes.shape[1])
+    for _ in range(4):
+        centre = kept.mean(0)
+        covariance = (kept - centre).T @ (kept - centre) / len(kept) + floor
+        off = codes - centre
+        squared = np.einsum("ni,ij,nj->n", off, np.linalg.inv(covariance), off)
+        kept = codes[squared <= np.quantile(squared, 0.9)]
+    half = np.sort(squared)[(len(squared) - 1) // 2]  # torch's median: the lower of the two
+    return centre, covariance * half / chi2.ppf(0.5, codes.shape[1])
+
+
+@pytest.mark.parametrize(("count", "size"), [(400, 3), (57, 2), (30, 1), (4, 6)])
+def test_the_fit_by_the_book(count, size):
+    generator = torch.Generator().manual_seed(count)
+    mix = torch.randn(size, size, generator=generator).double()
+    codes = torch.randn(count, size, generator=generator).double() @ mix + 3
+    codes[: count // 10] *= 4
+    centre, spread = fit_gaussian(codes)
+    wanted_centre, wanted_covariance = reference_fit(codes.numpy())
+    torch.testing.assert_close(centre, torch.from_numpy(wanted_centre))
+    assert torch.equal(spread, spread.tril())
+    assert (spread.diagonal() > 0).all()
+    torch.testing.assert_close(
+        spread @ spread.T, torch.from_numpy(wanted_covariance), rtol=1e-4, atol=1e-9
+    )
+    assert centre.dtype == spread.dtype == torch.float64
+
+
+def test_the_fit_is_repeated_three_times():
+    """Here every repetition still leaves out others."""
+    codes = torch.randn(400, 4, generator=torch.Generator().manual_seed(0)).double()
+    codes[:80] = 6 * codes[:80] + 9
+    _, spread = fit_gaussian(codes)
+    wanted = torch.from_numpy(reference_fit(codes.numpy())[1])
+    torch.testing.assert_close(spread @ spread.T, wanted, rtol=1e-4, atol=0)
+
+
+def test_half_of_the_codes_lie_within_the_radius_of_half():
+    codes = torch.randn(3001, 4, generator=torch.Generator().manual_seed(0)).double()
+    codes[:300] *= 5
+    centre, spread = fit_gaussian(codes)
+    off = torch.linalg.solve_triangular(spread, (codes - centre).T, upper=False)
+    assert off.square().sum(0).median().item() == pytest.approx(chi2.ppf(0.5, 4))
+
+
+def test_codes_that_are_all_the_same_have_a_spread_just_above_zero():
+    centre, spread = fit_gaussian(torch.full((5, 2), 3.0).double())
+    assert centre.tolist() == [3.0, 3.0]
+    assert spread.isfinite().all()
+
+
+# --- styles in their scale
+
+
+def test_codes_are_drawn_with_their_own_noise_always_the_same():
+    genome = Genome(4, 3)
+    labels = torch.tensor([2] * 40 + [5] * 40 + [7])
+    mean = torch.randn(81, 3, generator=torch.Generator().manual_seed(1))
+    code = StyleCode(mean, mean.abs().log())
+    genome.fit_styles(code, labels)
+    noise = torch.randn(81, 3, generator=torch.Generator().manual_seed(0))
+    drawn = code.sample(noise).double()
+    for label in (2, 5):
+        centre, spread = fit_gaussian(drawn[labels == label])
+        assert torch.equal(genome.average[label], centre.float())
+        assert torch.equal(genome.spread[label], spread.float())
+    for label in (0, 7):  # none, and one alone
+        assert not genome.average[label].any()
+        assert torch.equal(genome.spread[label], torch.eye(3))
+
+
+def test_two_pictures_are_enough():
+    genome = Genome(4, 1)
+    genome.fit_styles(StyleCode(torch.tensor([[1.0], [3.0]]), torch.full((2, 1), -60.0)),
+                      torch.tensor([4, 4]))  # fmt: skip
+    assert genome.average[4].item() == pytest.approx(1, abs=2.01)
+    assert genome.average[4] != 0
+
+
+def test_a_rule_in_double_precision_has_styles_too():
+    genome = Genome(4, 3).double()
+    code = StyleCode(torch.rand(9, 3).double(), torch.zeros(9, 3).double())
+    genome.fit_styles(code, torch.zeros(9).long())
+    assert genome.average.dtype == torch.float64
+    assert genome.average[0].any()
+
+
+def test_forgotten_styles_are_codes_again(fitted):
+    genome, _, _ = fitted
+    assert genome.average.any()
+    genome.forget_styles()
+    assert not genome.average.any()
+    assert torch.equal(genome.spread, torch.eye(3).expand(10, 3, 3))
+
+
+def test_style_and_code_by_hand():
+    genome = Genome(1, 2)
+    genome.labels.weight.data.copy_(torch.arange(10.0)[:, None])
+    genome.average[3] = torch.tensor([1.0, -1.0])
+    genome.spread[3] = torch.tensor([[2.0, 0.0], [4.0, 0.5]])
+    labels = torch.tensor([3, 8])
+    style = torch.tensor([[0.5, 2.0], [0.5, 2.0]])
+    told = genome(labels, style)
+    assert told.tolist() == [[3.0, 2.0, 2.0], [8.0, 0.5, 2.0]]
+    assert genome.style_of(told[:, 1:], labels).tolist() == style.tolist()
+    assert genome(labels).tolist() == [[3.0, 1.0, -1.0], [8.0, 0.0, 0.0]]
+    assert genome(3, [0.5, 2.0]).tolist() == [[3.0, 2.0, 2.0]]
+
+
+def test_a_genome_is_saved_with_its_styles():
+    genome = Genome(4, 3)
+    shapes = {name: list(tensor.shape) for name, tensor in genome.state_dict().items()}
+    assert shapes == {"labels.weight": [10, 4], "average": [10, 3], "spread": [10, 3, 3]}
+    assert [name for name, _ in genome.named_parameters()] == ["labels.weight"]
+
+
+# --- the encoder
+
+
+def test_the_layers_of_the_encoder():
+    encoder = StyleEncoder(3)
+    shapes = {name: list(tensor.shape) for name, tensor in encoder.named_parameters()}
+    assert shapes == {
+        "conv1.weight": [16, 1, 3, 3],
+        "conv1.bias": [16],
+        "conv2.weight": [32, 16, 3, 3],
+        "conv2.bias": [32],
+        "conv3.weight": [48, 32, 3, 3],
+        "conv3.bias": [48],
+        "code.weight": [6, 768],
+        "code.bias": [6],
+        "label.weight": [10, 6],
+    }
+    assert encoder.style_dim == 3
+    assert not encoder.label.weight.any()  # at first a label says nothing
+
+
+def test_the_encoder_computes_what_it_says():
+    torch.manual_seed(0)
+    encoder = StyleEncoder(2)
+    torch.nn.init.normal_(encoder.label.weight)
+    images, labels = torch.rand(3, 1, 28, 28), torch.tensor([1, 7, 9])
+    x = images
+    for layer in (encoder.conv1, encoder.conv2, encoder.conv3):
+        x = torch.conv2d(x, layer.weight, layer.bias, stride=2, padding=1).clamp(min=0)
+    wanted = x.flatten(1) @ encoder.code.weight.T + encoder.code.bias + encoder.label.weight[labels]
+    code = encoder(images, labels)
+    torch.testing.assert_close(code.mean, wanted[:, :2])
+    torch.testing.assert_close(code.log_variance, wanted[:, 2:])
+
+
+def test_the_spread_of_a_code_is_bounded():
+    encoder = StyleEncoder(1)
+    for bias, wanted in ((99.0, 10.0), (-99.0, -10.0), (9.0, 9.0), (-9.0, -9.0)):
+        encoder.code.weight.data.zero_()
+        encoder.code.bias.data[:] = bias
+        code = encoder(torch.rand(1, 1, 28, 28), torch.tensor([0]))
+        assert code.log_variance.item() == wanted
+        assert code.mean.item() == bias
+
+
+def test_the_encoder_refuses_what_is_no_picture():
+    encoder = StyleEncoder(1)
+    with pytest.raises(InputError, match=r"^2 images but 1 labels: give as many$"):
+        encoder(torch.rand(2, 1, 28, 28), torch.tensor([0]))
+    with pytest.raises(InputError, match=r"\[0, 1\]"):
+        encoder(torch.rand(1, 1, 28, 28) + 1, torch.tensor([0]))
+    with pytest.raises(InputError, match="label 10"):
+        encoder(torch.rand(1, 1, 28, 28), torch.tensor([10]))
+
+
+def test_the_encoder_takes_pictures_and_labels_of_other_types():
+    encoder = StyleEncoder(1)
+    images = torch.rand(2, 1, 28, 28)
+    wanted = encoder(images, torch.tensor([0, 3]))
+    given = encoder(images.double(), torch.tensor([0, 3], dtype=torch.uint8))
+    assert torch.equal(given.mean, wanted.mean)
+    assert encoder.double()(images, torch.tensor([0, 3])).mean.dtype == torch.float64

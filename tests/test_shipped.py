@@ -3,22 +3,15 @@
 import json
 from importlib.resources import files
 
+from nca_lib.cells import INK, seed_state
+from nca_lib.checkpoints import SHIPPED, load
+from nca_lib.data import load_digits
+from nca_lib.evaluation import pixel_accuracy, read_by_judge, redraw, regeneration
+from nca_lib.judge import load_judge
+
 import pytest
 import torch
 from safetensors import safe_open
-
-from nca_lib.checkpoints import SHIPPED, load
-from nca_lib.data import load_digits
-from nca_lib.evaluation import (
-    pixel_accuracy,
-    read_by_judge,
-    redraw,
-    regeneration,
-    trained_for,
-)
-from nca_lib.judge import load_judge
-from nca_lib.rule import INK
-from nca_lib.seeds import seed_state
 
 WEIGHTS = files("nca_lib") / "weights"
 
@@ -30,7 +23,7 @@ def grow_from_the_prior(rule, labels):
     )
     with torch.inference_mode():
         state = seed_state(len(labels), rule.config.channels)
-        _, steps = trained_for(rule)
+        steps = rule.trained_steps
         genome = rule.genome(labels, styles)
         state = rule.rollout(state, genome, steps, torch.arange(len(labels)))[-1]
     return state[:, INK : INK + 1].clamp(0, 1)
@@ -65,7 +58,7 @@ def test_unified_redraws_digits_it_never_saw():
 def test_restore_sharpens_a_blur():
     digits = load_digits("embedded").test.limit(100)
     rule = load("restore")
-    grown = redraw(rule, digits, (trained_for(rule)[1],))[-1, :, :1]
+    grown = redraw(rule, digits, (rule.trained_steps,))[-1, :, :1]
     assert pixel_accuracy(grown, digits.images) > 0.99
 
 

@@ -8,33 +8,32 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import pytest
-import torch
-
-from nca_lib import training
+from nca_lib.cells import ANCHOR, seed_state
 from nca_lib.checkpoints import load, read_tensors
 from nca_lib.data import Digits
 from nca_lib.errors import InputError
-from nca_lib.pool import Pool
-from nca_lib.pretraining import initial_rule, merge, pretrain, widen
 from nca_lib.rule import RuleConfig
-from nca_lib.seeds import seed_state
 from nca_lib.training import (
-    ANCHOR,
     Outputs,
+    Stopped,
     TrainingConfig,
     TrainingDiverged,
-    TrainingStopped,
     anchor_target,
-    draw_batch,
     growth_losses,
-    learning_rate,
     life_target,
-    new_run,
     second_half,
     train,
-    training_step,
 )
+from nca_lib.training import batch as batch_module
+from nca_lib.training.batch import draw_batch
+from nca_lib.training.loop import training_step
+from nca_lib.training.optimisers import learning_rate
+from nca_lib.training.pool import Pool
+from nca_lib.training.pretraining import initial_rule, merge, pretrain, widen
+from nca_lib.training.run import new_run
+
+import pytest
+import torch
 
 RULE = RuleConfig(channels=6, hidden=16, label_dim=4, style_dim=3)
 CONFIG = TrainingConfig(
@@ -83,7 +82,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, digits, task):
     outputs = {name: Outputs(tmp_path / name, "unified") for name in ("whole", "broken")}
     train(initial_rule(rule, 0), digits, config, outputs["whole"], log_every=1, progress=False)
     asked = iter([False, False, False, False, True])
-    with pytest.raises(TrainingStopped, match=r"after iteration 5 of 8.*--resume"):
+    with pytest.raises(Stopped, match=r"after iteration 5 of 8.*--resume"):
         train(
             initial_rule(rule, 0),
             digits,
@@ -118,21 +117,20 @@ KILLED = """
 import sys, torch
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_training import CONFIG, RULE, replace, initial_rule, train, Outputs, Digits
-from nca_lib.__main__ import stop_on_signals, TrainingStopped, fail
+from test_training import CONFIG, RULE, replace, initial_rule, train, Outputs, Digits, Stopped
 images = torch.zeros(30, 1, 28, 28); images[:, 0, 8:20, 10:13] = 1.0
 config = replace(CONFIG, iterations=400)
-stop = stop_on_signals()
 try:
     train(initial_rule(RULE, 0), Digits(images, torch.arange(30) % 10), config,
-          Outputs(Path(sys.argv[1]), "unified"), resume=True, save_every=20, stop=stop.is_set,
+          Outputs(Path(sys.argv[1]), "unified"), resume=True, save_every=20,
           on_iteration=lambda i: print(i, flush=True), progress=False)
-except TrainingStopped as error:
-    sys.exit(fail(error, 130))
+except Stopped as error:
+    sys.exit(128 + error.number)
 """
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGHUP]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_killed_process_goes_on_bit_for_bit(tmp_path, number):
     code = KILLED.format(tests=os.path.dirname(__file__))
 
@@ -151,7 +149,7 @@ def test_a_killed_process_goes_on_bit_for_bit(tmp_path, number):
             broken.send_signal(number)
             break
     broken.communicate()
-    assert broken.returncode == (-9 if number == signal.SIGKILL else 130)
+    assert broken.returncode == (-9 if number == signal.SIGKILL else 128 + number)
     assert not (tmp_path / "broken" / "unified.safetensors").exists()
     again = start("broken")
     resumed_at = int(again.stdout.readline()) - 1
@@ -223,14 +221,14 @@ def test_a_sample_that_explodes_does_not_end_the_training(digits, poison):
 
 
 def test_a_batch_that_explodes_is_drawn_anew(digits, monkeypatch):
-    right, calls = training.growth_losses, []
+    right, calls = growth_losses, []
 
     def explode_twice(frames, images, config):
         calls.append(images)
         losses = right(frames, images, config)
         return losses if len(calls) > 2 else losses._replace(ink=losses.ink * math.inf)
 
-    monkeypatch.setattr(training, "growth_losses", explode_twice)
+    monkeypatch.setattr(batch_module, "growth_losses", explode_twice)
     run = new_run(initial_rule(RULE, 0), CONFIG)
     assert math.isfinite(training_step(run, digits, CONFIG)["loss"])
     assert (len(calls), run.iteration) == (3, 1)
@@ -295,13 +293,14 @@ def test_loss_steps_lie_in_the_second_half():
 
 
 def test_pool_fills_up_then_mixes():
-    pool, generator = Pool.empty(10, 2, 4, 1), torch.Generator().manual_seed(0)
+    rule = initial_rule(replace(RULE, channels=2, style_dim=1), 0)
+    pool, generator = Pool.empty(10, rule), torch.Generator().manual_seed(0)
     for expected in ([0, 1, 2, 3], [4, 5, 6, 7], [8, 9]):
         taken, given = pool.choose_slots(2, 2, generator)
         assert len(taken) == 0
         assert given.tolist() == expected
         n = len(given)
-        pool.put(given, torch.ones(n, 2, 4, 4), given, given, torch.ones(n, 1))
+        pool.put(given, torch.ones(n, 2, 28, 28), given, torch.ones(n, 1))
     taken, given = pool.choose_slots(2, 2, generator)
     assert len(set(taken.tolist() + given.tolist())) == 4
 
@@ -312,9 +311,10 @@ def test_pooled_samples_are_damaged_switched_or_just_go_on(digits):
     slots = torch.arange(16)
     styles = torch.rand(16, 3)
     run.pool.filled = 16
-    run.pool.put(slots, torch.ones(16, 6, 28, 28), slots, digits.labels[slots], styles)
+    run.pool.put(slots, torch.ones(16, 6, 28, 28), slots, styles)
     batch = draw_batch(run, digits, config)
     assert (batch.fresh, batch.new, len(batch.states)) == (8, 10, 16)
+    assert batch.counts == (16, 10, 8)
     assert batch.noise.shape == (10, 3)
     assert (batch.states[:8].flatten(1).sum(1) == 5).all()  # seeds
     assert (batch.states[8:10] == 1).all()  # switched: grown as they are, to another picture
@@ -393,3 +393,45 @@ def test_a_wider_rule_does_the_same_and_can_learn_more(digits):
     assert wide.update.weight[:, 16:].any()
     with pytest.raises(InputError, match="hidden is 8, the rule has 16"):
         widen(rule, 8)
+
+
+@pytest.mark.parametrize("task", ["grow", "restore"])
+def test_training_in_double_precision(digits, task):
+    """The rule's type is the training's, throughout; in its first steps it is the same training."""
+    config = replace(CONFIG, task=task, iterations=4, pool_start=0.0)
+    logs = {}
+    for dtype in (torch.float32, torch.float64):
+        rule = initial_rule(RULE, 0).to(dtype)
+        logs[dtype] = train(rule, digits, config, log_every=1, progress=False)
+        assert {p.dtype for p in rule.parameters()} == {dtype}
+        state = seed_state(1, 6).to(dtype)
+        assert rule.rollout(state, rule.genome(3), 4, 0).dtype == dtype
+    for single, double in zip(*logs.values(), strict=True):
+        assert single["loss"] == pytest.approx(double["loss"], rel=2e-2)
+    assert logs[torch.float32] != logs[torch.float64]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (torch.zeros(0, 1, 28, 28), torch.zeros(0, dtype=torch.int64), "0 images and 0 labels"),
+        (torch.zeros(3, 1, 28, 28), torch.arange(2), "3 images and 2 labels"),
+        (torch.full((2, 1, 28, 28), 255.0), torch.arange(2), r"outside \[0, 1\]"),
+        (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), torch.arange(2), "uint8"),
+        (torch.zeros(2, 1, 32, 32), torch.arange(2), r"want \[N, 1, 28, 28\]"),
+        (torch.zeros(2, 4, 28, 28), torch.arange(2), r"want \[N, 1, 28, 28\]"),
+        (torch.zeros(2, 1, 28, 28), torch.tensor([1, 10]), "label 10 is not a digit"),
+    ],
+)
+def test_pictures_that_cannot_be_trained_with(images, labels, message):
+    with pytest.raises(InputError, match=message):
+        train(initial_rule(RULE, 0), Digits(images, labels), CONFIG, progress=False)
+
+
+def test_any_integer_type_serves_as_labels(digits):
+    small = Digits(digits.images, digits.labels.to(torch.uint8))
+    logs = [
+        train(initial_rule(RULE, 0), given, CONFIG, log_every=1, progress=False)
+        for given in (digits, small)
+    ]
+    assert [r["loss"] for r in logs[0]] == [r["loss"] for r in logs[1]]

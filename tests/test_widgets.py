@@ -1,16 +1,15 @@
 """The widgets' kernel side; a browser drives them in tests/browser."""
 
 import io
-import time
+
+from nca_lib import load, widgets
+from nca_lib.cells import square
+from nca_lib.rule import NCA, RuleConfig
+from nca_lib.widgets import DamageBrush, GrowthExplorer, GrowthPlayer, grow_frames
 
 import pytest
 import torch
 from PIL import Image
-
-from nca_lib import load, widgets
-from nca_lib.rule import NCA, RuleConfig
-from nca_lib.seeds import square
-from nca_lib.widgets import DamageBrush, GrowthExplorer, GrowthPlayer, grow_frames
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +47,6 @@ def test_views_show_other_channels(rule):
         player.view.value = view
         seen.add(player.images[0].value)
     assert len(seen) == 3
-
-
-def test_a_move_takes_the_kernel_less_than_50_ms(rule):
-    player = GrowthPlayer(grow_frames(rule, 3, steps=96))
-    took = []
-    for step in range(97):
-        start = time.perf_counter()
-        player.step.value = step
-        took.append(time.perf_counter() - start)
-    assert sorted(took)[48] < 0.05
 
 
 def test_other_growths_may_be_shorter_longer_and_more(rule):

@@ -1,0 +1,554 @@
+"""The pool, and what a batch takes from it, loses, and puts back."""
+
+from dataclasses import replace
+
+from nca_lib.cells import disc, seed_state, starts
+from nca_lib.data import Digits
+from nca_lib.errors import InputError
+from nca_lib.training import TrainingConfig
+from nca_lib.training.batch import Counts, Draws, draw_batch, grow_batch, pooling, share_out
+from nca_lib.training.pool import Pool
+from nca_lib.training.ranks import Ranks
+from nca_lib.training.run import new_run
+
+import pytest
+import torch
+import toy
+from toy import COLUMN, INK, ROW, bar, inked, toy_rule
+
+CONFIG = TrainingConfig(
+    iterations=10, batch_size=4, loss_steps=(3, 5), pool_size=8, pool_start=0.0, pool_share=0.5
+)
+
+
+@pytest.fixture
+def digits():
+    """Thirty pictures, all different, three of each label."""
+    images = torch.rand(30, 1, 28, 28, generator=torch.Generator().manual_seed(3))
+    return Digits(images, torch.arange(30) % 10)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def filled_run(config, rule=None, value=1.0):
+    """A run whose pool is full: slot `i` holds picture `i`, style `i / 100`, states all `value`."""
+    run = new_run(rule or toy_rule(), config)
+    slots = torch.arange(config.pool_size)
+    styles = (slots / 100)[:, None].expand(-1, run.rule.config.style_dim)
+    states = torch.full((len(slots), 5, 28, 28), value)
+    own = run.rule.kernels  # their type
+    run.pool.put(slots, states.to(own), slots, styles.to(own))
+    run.pool.filled = config.pool_size
+    return run
+
+
+# --- the pool
+
+
+def test_an_empty_pool():
+    pool = Pool.empty(10, toy_rule(style_ink=(0.0, 0.0)).double())
+    assert (pool.size, pool.filled, pool.full) == (10, 0, False)
+    assert pool.states.shape == (10, 5, 28, 28)
+    assert pool.pictures.shape == (10,)
+    assert pool.styles.shape == (10, 2)
+    types = [t.dtype for t in (pool.states, pool.pictures, pool.styles)]
+    assert types == [torch.float64, torch.int64, torch.float64]
+    assert not any(t.any() for t in (pool.states, pool.pictures, pool.styles))
+    assert pool.ranks == Ranks()
+
+
+def test_each_rank_holds_its_slots():
+    sizes = [len(Pool.empty(10, toy_rule(), Ranks(number, 4)).states) for number in range(4)]
+    assert sizes == [3, 3, 2, 2]
+    pool = Pool.empty(10, toy_rule(), Ranks(1, 4))
+    assert pool.ranks == Ranks(1, 4)
+    slots = torch.tensor([9, 1])
+    pool.put(
+        slots, torch.ones(2, 5, 28, 28) * slots[:, None, None, None], slots, slots[:, None].float()
+    )
+    assert pool.pictures.tolist() == [1, 0, 9]
+    states, pictures, styles = pool.take(torch.tensor([1, 9, 5]))
+    assert pictures.tolist() == [1, 9, 0]
+    assert states[:, 2, 3, 4].tolist() == styles[:, 0].tolist() == [1, 9, 0]
+
+
+def test_what_is_taken_is_a_copy():
+    pool = Pool.empty(3, toy_rule())
+    for tensor in pool.take(torch.tensor([0, 1])):
+        tensor += 1
+    assert not any(t.any() for t in (pool.states, pool.pictures, pool.styles))
+
+
+def test_it_fills_up_from_the_front_then_mixes():
+    pool = Pool.empty(10, toy_rule())
+    for wanted in ([0, 1, 2, 3], [4, 5, 6, 7], [8, 9]):
+        taken, given = pool.choose_slots(3, 1, generator())
+        assert taken.tolist() == []
+        assert taken.dtype == given.dtype == torch.int64
+        assert given.tolist() == wanted
+    assert pool.full
+    taken, given = pool.choose_slots(3, 2, generator(5))
+    shuffled = torch.randperm(10, generator=generator(5)).tolist()
+    assert taken.tolist() == shuffled[:3]
+    assert given.tolist() == shuffled[3:5]
+    assert pool.filled == 10
+
+
+def test_it_is_saved_and_loaded():
+    pool = filled_run(CONFIG).pool
+    saved = pool.collect()
+    assert saved.keys() == {"states", "pictures", "styles"}
+    other = Pool.empty(8, toy_rule())
+    other.load(saved, 5)
+    assert other.filled == 5
+    for name, tensor in saved.items():
+        assert torch.equal(getattr(other, name), tensor)
+    part = Pool.empty(8, toy_rule(), Ranks(1, 3))
+    part.load(saved, 8)
+    assert part.pictures.tolist() == [1, 4, 7]
+
+
+@pytest.mark.parametrize(
+    ("change", "filled", "message"),
+    [
+        ({"states": torch.zeros(8, 4, 28, 28)}, 8,
+         r"^the pool's states are \[8, 4, 28, 28\], want \[8, 5, 28, 28\]$"),
+        ({"styles": torch.zeros(8, 1).double()}, 8, r"^the pool's styles are \[8, 1\], want"),
+        ({"pictures": torch.full((8,), -1)}, 8, "^the pool has 8 of 8 slots filled$"),
+        ({}, 9, "^the pool has 9 of 8 slots filled$"),
+        ({}, -1, "^the pool has -1 of 8 slots filled$"),
+    ],
+)  # fmt: skip
+def test_another_pool_is_refused(change, filled, message):
+    pool = Pool.empty(8, toy_rule())
+    with pytest.raises(InputError, match=message):
+        pool.load(pool.collect() | change, filled)
+
+
+@pytest.mark.parametrize("filled", [0, 8])
+def test_an_empty_and_a_full_pool_can_be_loaded(filled):
+    pool = Pool.empty(8, toy_rule())
+    pool.load(pool.collect(), filled)
+    assert pool.filled == filled
+
+
+# --- when it is used
+
+
+def test_it_is_used_from_its_start_on():
+    run, config = new_run(toy_rule(), CONFIG), replace(CONFIG, pool_start=0.4)
+    for iteration, used in ((0, False), (3, False), (4, True), (9, True)):
+        run.iteration = iteration
+        assert pooling(run, config) is used
+        assert pooling(run, replace(config, pool_share=0.0)) is False
+
+
+def test_before_that_all_is_fresh_and_nothing_is_kept(digits):
+    run = new_run(toy_rule(), CONFIG)
+    batch = draw_batch(run, digits, replace(CONFIG, pool_start=0.5))
+    assert batch.counts == Counts(4, 4, 4)
+    assert (batch.new, batch.fresh) == (4, 4)
+    assert batch.slots.tolist() == [-1] * 4
+    assert torch.equal(batch.states, seed_state(4, 5))
+    assert run.pool.filled == 0
+
+
+@pytest.mark.parametrize(
+    ("share", "renewal", "taken", "given"),
+    [
+        (0.5, 1.0, 2, 2),  # (of a full pool) two go on, two are fresh and stay
+        (0.5, 0.25, 2, 1),  # half a sample is renewed: one at least
+        (0.5, 0.0, 2, 0),  # none is renewed
+        (0.25, 0.6, 1, 2),
+        (1.0, 1.0, 3, 1),  # one grows from its start at least
+        (0.8, 1.0, 3, 1),
+        (0.7, 0.9, 3, 1),
+    ],
+)
+def test_shares_of_a_full_pool(digits, share, renewal, taken, given):
+    config = replace(
+        CONFIG, pool_share=share, pool_renewal=renewal, damage_share=0.0, switch_share=0.0
+    )
+    batch = draw_batch(filled_run(config), digits, config)
+    fresh = 4 - taken
+    assert batch.counts == Counts(4, fresh, fresh)
+    assert (batch.slots[:fresh] >= 0).tolist() == [True] * given + [False] * (fresh - given)
+    assert (batch.slots[fresh:] >= 0).all()
+    kept = batch.slots[batch.slots >= 0]
+    assert len(kept.unique()) == len(kept) == taken + given
+    assert torch.equal(batch.pictures[fresh:], batch.slots[fresh:])
+
+
+@pytest.mark.parametrize(("renewal", "filled"), [(0.0, 2), (0.5, 3), (1.0, 4)])
+def test_while_it_fills_all_are_fresh(digits, renewal, filled):
+    config = replace(CONFIG, pool_renewal=renewal)
+    run = new_run(toy_rule(), config)
+    batch = draw_batch(run, digits, config)
+    assert batch.counts == Counts(4, 4, 4)
+    assert batch.slots.tolist() == list(range(filled)) + [-1] * (4 - filled)
+    assert run.pool.filled == filled
+
+
+# --- what happens to its samples
+
+
+def test_samples_are_switched_damaged_or_just_go_on(digits):
+    config = replace(CONFIG, batch_size=16, pool_size=16, switch_share=0.25, damage_share=0.375)
+    run = filled_run(config)
+    batch = draw_batch(run, digits, config)
+    assert batch.counts == Counts(16, 10, 8)
+    assert (batch.new, batch.fresh) == (10, 8)
+    assert torch.equal(batch.states[:8], seed_state(8, 5))
+    assert (batch.states[8:10] == 1).all()  # switched: grown as they are, to another picture
+    slots = batch.slots[8:]
+    assert torch.equal(batch.pictures[10:], slots[2:])
+    assert torch.equal(batch.styles[:, 0], slots[2:] / 100)
+    holes = (batch.states[10:] == 0).any(1)
+    assert holes.flatten(1).any(1).tolist() == [True] * 3 + [False] * 3
+    assert (batch.states[10:] == 0).all(1).equal(holes)  # all channels are lost
+    assert batch.noise.shape == (10, 1)
+    assert (run.pool.states == 1).all()  # what lies in the pool is as it was
+
+
+def test_the_draws_of_a_batch(digits):
+    """In their order, from the run's one generator."""
+    config = replace(CONFIG, batch_size=16, pool_size=16, switch_share=0.25, damage_share=0.375)
+    run = filled_run(config)
+    run.generator.manual_seed(11)
+    batch = draw_batch(run, digits, config)
+    g = generator(11)
+    shuffled = torch.randperm(16, generator=g)
+    taken, given = shuffled[:8], shuffled[8:10]
+    drawn = torch.randint(30, (10,), generator=g)
+    noise = torch.randn(10, 1, generator=g)
+    y, x = 7 + 14 * torch.rand(2, 3, generator=g)
+    radius = 3 + 4 * torch.rand(3, generator=g)
+    seeds = torch.randint(2**62, (16,), generator=g)
+    assert torch.equal(batch.slots, torch.cat([given, -torch.ones(6).long(), taken]))
+    assert torch.equal(batch.pictures, torch.cat([drawn, taken[2:]]))
+    assert torch.equal(batch.noise, noise)
+    assert torch.equal(batch.seeds, seeds)
+    assert torch.equal((batch.states[10:13] == 0).all(1), disc(y, x, radius))
+    assert torch.equal(run.generator.get_state(), g.get_state())
+
+
+def test_who_restores_is_never_told_another_picture(digits):
+    config = replace(CONFIG, task="restore", switch_share=0.5, damage_share=0.5)
+    run = filled_run(config)
+    batch = draw_batch(run, digits, config)
+    assert batch.counts == Counts(4, 2, 2)
+    wanted = starts("restore", digits.images[batch.pictures[:2]], 5)
+    assert torch.equal(batch.states[:2], wanted)
+    assert (batch.states[2] == 0).any()
+    assert (batch.states[3] == 1).all()
+
+
+@pytest.mark.parametrize("task", ["grow", "restore"])
+@pytest.mark.parametrize(
+    ("value", "lost"),
+    [
+        (9.99, False),
+        (10.0, True),
+        (-10.0, True),
+        (1e30, True),
+        (float("nan"), True),
+        (float("inf"), True),
+    ],
+)
+def test_wild_samples_start_anew_and_others_stay(digits, task, value, lost):
+    config = replace(CONFIG, task=task, damage_share=0.0, switch_share=0.0)
+    run = filled_run(config)
+    run.pool.states[:, 3, 20, 5] = value
+    batch = draw_batch(run, digits, config)
+    anew = starts(task, digits.images[batch.pictures], 5)
+    for sample in (2, 3):
+        state = batch.states[sample]
+        assert torch.equal(state, anew[sample]) is lost
+        assert (state[:3] == 1).all().item() is not lost
+    assert torch.equal(batch.pictures[2:], batch.slots[2:])  # its picture stays its target
+
+
+@pytest.mark.parametrize(("life", "lost"), [(0.1, True), (0.11, False), (-1.0, True)])
+def test_dead_samples_start_anew(digits, life, lost):
+    config = replace(CONFIG, damage_share=0.0, switch_share=0.0)
+    run = filled_run(config)
+    run.pool.states[:, 1] = -1.0
+    run.pool.states[:, 1, 4, 5] = torch.tensor(life)
+    batch = draw_batch(run, digits, config)
+    for sample in (2, 3):
+        assert torch.equal(batch.states[sample], seed_state(1, 5)[0]) is lost
+
+
+def test_only_the_lost_ones_start_anew(digits):
+    """Of four pooled samples one is wild, one is dead."""
+    config = replace(
+        CONFIG, batch_size=8, pool_size=8, pool_share=0.5, damage_share=0.0, switch_share=0.0
+    )
+    run = filled_run(config)
+    run.pool.states[::4, 3, 20, 5] = 11.0
+    run.pool.states[1::4, 1] = 0.0
+    batch = draw_batch(run, digits, replace(config, pool_share=0.9))
+    lost = [slot % 4 < 2 for slot in batch.slots[1:].tolist()]
+    assert {slot % 4 for slot in batch.slots[1:].tolist()} == {0, 1, 2, 3}
+    seed = seed_state(1, 5)[0]
+    assert [torch.equal(state, seed) for state in batch.states[1:]] == lost
+    assert [(state == 1).all().item() for state in batch.states[1:]] == [not it for it in lost]
+
+
+def test_a_rule_in_double_precision_takes_pictures_in_single():
+    rule = toy_rule(0.5, (0.25,)).double()
+    toy.known_code(rule, [1.0], [0.5])
+    digits = toy.bars([0, 1] * 5, 0.75)
+    for task in ("grow", "restore"):
+        config = replace(CONFIG, task=task)
+        run = filled_run(config, learning(rule))
+        run.pool.states[::2] = 20.0  # some start anew
+        batch = draw_batch(run, digits, config)
+        floats = (batch.states, batch.noise, batch.styles)
+        assert {tensor.dtype for tensor in floats} == {torch.float64}
+        numbers = grow_batch(run, batch, digits, config)
+        assert numbers.dtype == torch.float64
+        assert numbers.isfinite().all()
+        assert run.pool.states.dtype == run.pool.styles.dtype == torch.float64
+        single = batch._replace(
+            states=batch.states.float(), noise=batch.noise.float(), styles=batch.styles.float()
+        )
+        torch.testing.assert_close(grow_batch(run, single, digits, config), numbers)
+
+
+def test_the_pool_of_several_ranks_is_collected_whole():
+    asked = []
+
+    class Two(Ranks):
+        def collect(self, shard, total):
+            asked.append((len(shard), total))
+            return shard if self.first else None
+
+    assert Pool.empty(7, toy_rule(), Two(0, 2)).collect().keys() == {"states", "pictures", "styles"}
+    assert Pool.empty(7, toy_rule(), Two(1, 2)).collect() == {}
+    assert asked == [(4, 7)] * 3 + [(3, 7)] * 3
+
+
+def test_ranks_share_a_batch(digits):
+    """Two ranks have the whole batch together, each with the slots of its own."""
+    config = replace(CONFIG, batch_size=8, pool_size=8, switch_share=0.25, damage_share=0.25)
+    whole = draw_batch(filled_run(config), digits, config)
+    parts = []
+    for number in range(2):
+        run = filled_run(config)
+        full = run.pool.collect()
+        run.pool = Pool.empty(8, run.rule, Ranks(number, 2))
+        run.pool.load(full, 8)
+        parts.append(draw_batch(run, digits, config))
+        kept = parts[-1].slots[parts[-1].slots >= 0]
+        assert (kept % 2 == number).all()
+        assert parts[-1].counts == whole.counts
+        assert parts[-1].new == len(parts[-1].noise)
+        assert len(parts[-1].states) == len(parts[-1].seeds) == len(parts[-1].pictures)
+    assert sum(part.new for part in parts) == whole.new
+    assert sum(part.fresh for part in parts) == whole.fresh
+    for part in parts:
+        for sample, seed in enumerate(part.seeds.tolist()):
+            place = whole.seeds.tolist().index(seed)
+            assert torch.equal(part.states[sample], whole.states[place])
+            assert part.pictures[sample] == whole.pictures[place]
+            assert part.slots[sample] == whole.slots[place]
+            if sample < part.new:
+                assert torch.equal(part.noise[sample], whole.noise[place])
+            else:
+                style = part.styles[sample - part.new]
+                assert torch.equal(style, whole.styles[place - whole.new])
+
+
+def test_sharing_out_follows_the_draws(digits):
+    config = replace(CONFIG, batch_size=3)
+    run = filled_run(config)
+    regions = torch.zeros(1, 28, 28, dtype=torch.bool)
+    regions[0, 2:4] = True
+    draws = Draws(
+        torch.tensor([7, 8]),
+        torch.tensor([[0.5], [1.5]]),
+        regions,
+        torch.tensor([3, 4, 5]),
+        torch.tensor([-1, 6, 2]),
+    )
+    batch = share_out(run, digits, config, draws, Counts(3, 2, 1))  # a fresh one, a switched one
+    assert (batch.new, batch.fresh) == (2, 1)
+    assert batch.pictures.tolist() == [7, 8, 2]
+    assert batch.noise.tolist() == [[0.5], [1.5]]
+    torch.testing.assert_close(batch.styles, torch.tensor([[0.02]]))
+    assert batch.slots.tolist() == [-1, 6, 2]
+    assert batch.seeds.tolist() == [3, 4, 5]
+    assert torch.equal(batch.states[0], seed_state(1, 5)[0])
+    assert (batch.states[1] == 1).all()
+    assert torch.equal(batch.states[2] == 0, regions.expand(5, 28, 28))
+
+
+# --- what is grown, learned and put back
+
+
+def learning(rule):
+    return rule.requires_grad_(True)
+
+
+def test_the_pool_keeps_the_last_loss_step_with_picture_and_style():
+    """Grown from the seed in five steps the bar has nine cells, in three steps five."""
+    rule = toy_rule(0.5, (0.25,))
+    toy.known_code(rule, [1.0], [-60.0])  # the encoder bounds it: the spread is exp(-5)
+    digits = toy.bars([1, 2, 3, 4, 5, 6], 0.75)
+    config = replace(CONFIG, pool_renewal=1.0, switch_share=0.0)
+    run = new_run(learning(rule), config)
+    batch = draw_batch(run, digits, config)
+    numbers = grow_batch(run, batch, digits, config)
+    assert batch.slots.tolist() == [0, 1, 2, 3]
+    assert torch.equal(run.pool.pictures[:4], batch.pictures)
+    spread = torch.tensor(-10.0).mul(0.5).exp()
+    torch.testing.assert_close(run.pool.styles[:4], 1 + spread * batch.noise)
+    assert (run.pool.styles[:4] != 1).all()
+    for state, style in zip(run.pool.states[:4], run.pool.styles[:4, 0], strict=True):
+        torch.testing.assert_close(state[INK], bar((0.5 + 0.25 * style).item(), 4))
+        assert torch.equal(state[toy.LIFE], bar(radius=5))
+    assert not run.pool.states[4:].any()
+    assert not run.pool.states.requires_grad
+    assert not run.pool.styles.requires_grad
+    assert not numbers.requires_grad
+
+
+def test_what_is_not_kept_is_not_stored():
+    config = replace(CONFIG, pool_renewal=0.0, damage_share=0.0, switch_share=0.0)
+    run = filled_run(config, learning(toy_rule()))
+    batch = draw_batch(run, toy.bars([0] * 10), config)
+    grow_batch(run, batch, toy.bars([0] * 10), config)
+    changed = (run.pool.states != 1).flatten(1).any(1).nonzero().flatten()
+    assert changed.tolist() == sorted(batch.slots[2:].tolist())
+    torch.testing.assert_close(run.pool.styles[:, 0], torch.arange(8) / 100)
+
+
+def test_styles_of_pooled_samples_stay_and_new_ones_are_drawn():
+    rule = toy_rule(0.5, (0.25,))
+    toy.known_code(rule, [-1.0], [-60.0])
+    config = replace(CONFIG, batch_size=8, pool_renewal=1.0, switch_share=0.25, damage_share=0.0)
+    run = filled_run(config, learning(rule))
+    digits = toy.bars([1, 2] * 5, 0.75)
+    batch = draw_batch(run, digits, config)
+    calls = toy.spy(rule)
+    grow_batch(run, batch, digits, config)
+    (call,) = calls
+    assert (call.steps, call.record, call.first_step) == (5, (3, 5), 0)
+    assert torch.equal(call.seeds, batch.seeds)
+    assert torch.equal(call.state, batch.states)
+    assert (call.genome[:, 0] == 0.5).all()
+    drawn = -1 + torch.tensor(-5.0).exp() * batch.noise
+    torch.testing.assert_close(call.genome[:5, 1:], drawn)  # four fresh ones, one switched
+    assert torch.equal(call.genome[5:, 1:], batch.styles)
+    assert torch.equal(run.pool.styles[batch.slots[5:]], batch.styles)
+    torch.testing.assert_close(run.pool.styles[batch.slots[:5]], drawn)
+
+
+def test_losses_and_accuracy_by_hand():
+    """Two fresh bars of the right ink, two of the wrong: the numbers, to the pixel."""
+    rule = toy_rule((1.0, 0.25, *[0.0] * 8))
+    toy.known_code(rule, [2.0], [1.0])
+    digits = toy.bars([0, 1], (0.75, 0.75, *[0.0] * 8))
+    config = replace(
+        CONFIG, iterations=100, kl_full=0.5, kl_weight=0.5, loss_weights=(1.0, 3.0),
+        life_weight=0.0, overflow_weight=0.0, pool_share=0.0,
+    )  # fmt: skip
+    run = new_run(learning(rule), config)
+    run.iteration = 20
+    batch = draw_batch(run, digits, config)._replace(pictures=torch.tensor([0, 0, 1, 1]))
+    ink, life, anchor, overflow, kl, accuracy = grow_batch(run, batch, digits, config).tolist()
+    at = {}
+    for step in (3, 5):  # too much by 1/4, too little by 1/2, or missing
+        drawn, missing = inked(step), 15 - inked(step)
+        at[step] = (drawn * (1 / 16 + 1 / 4) / 2 + missing * 9 / 16) / 784
+    assert ink == pytest.approx(at[3] / 4 + at[5] * 3 / 4)
+    assert life == anchor == overflow == 0
+    nats = 0.5 * (torch.e + 4 - 1 - 1)
+    assert kl == pytest.approx(20 / 50 * 0.5 * nats / 784)
+    wrong = (15 - 9 + 15) / 2  # ink 1/4 does not count as ink
+    assert accuracy == pytest.approx(1 - wrong / 784)
+
+
+def test_a_batch_of_one_by_hand():
+    """Ink of just a half is no ink, whether grown or wanted."""
+    config = replace(CONFIG, batch_size=1, pool_share=0.0, kl_full=0.1, kl_weight=0.25)
+    for grown, wanted, wrong in ((0.5, 1.0, 15), (0.75, 1.0, 6), (0.75, 0.5, 9), (0.5, 0.5, 0)):
+        rule = toy_rule(grown)
+        toy.known_code(rule, [3.0], [0.0])
+        run, digits = new_run(learning(rule), config), toy.bars([0], wanted)
+        run.iteration = 9
+        numbers = grow_batch(run, draw_batch(run, digits, config), digits, config)
+        assert numbers[5].item() == pytest.approx(1 - wrong / 784)  # nine cells of fifteen
+        assert numbers[4].item() == pytest.approx(0.25 * 4.5 / 784)
+
+
+@pytest.mark.parametrize(("iteration", "risen"), [(0, 0), (10, 0.2), (49, 0.98), (50, 1), (99, 1)])
+def test_the_divergence_comes_in_slowly(iteration, risen):
+    rule = toy_rule()
+    toy.known_code(rule, [3.0], [0.0])
+    digits = toy.bars([0])
+    config = replace(CONFIG, iterations=100, kl_weight=0.25, pool_share=0.0)
+    run = new_run(learning(rule), config)
+    run.iteration = iteration
+    kl = grow_batch(run, draw_batch(run, digits, config), digits, config)[4]
+    assert kl.item() == pytest.approx(risen * 0.25 * 4.5 / 784)
+    wanted = risen * 0.25 * 3 / 784  # of the code's mean, by way of its bias
+    noise = rule.encoder.code.bias.grad[0].item()  # ink does not depend on the style here
+    assert noise == pytest.approx(wanted)
+
+
+def test_only_new_samples_diverge_and_only_fresh_ones_are_measured():
+    rule = toy_rule()
+    toy.known_code(rule, [3.0], [0.0])
+    config = replace(CONFIG, kl_full=0.1, kl_weight=0.25, switch_share=0.5, damage_share=0.0)
+    run = filled_run(config, learning(rule))
+    run.iteration = 5
+    digits = toy.bars([0] * 10)
+    batch = draw_batch(run, digits, config)
+    assert batch.counts == Counts(4, 3, 2)
+    numbers = grow_batch(run, batch, digits, config)
+    assert numbers[4].item() == pytest.approx(0.25 * 4.5 / 784)  # the mean over the new ones
+    assert numbers[5].item() == pytest.approx(1 - 6 / 784)  # of the two that grew from the seed
+
+
+def test_a_rule_without_styles_learns_without_divergence(digits):
+    from nca_lib.rule import NCA, RuleConfig
+
+    torch.manual_seed(0)
+    run = new_run(NCA(RuleConfig(5, 4, 2, 0)), CONFIG)
+    batch = draw_batch(run, digits, CONFIG)
+    numbers = grow_batch(run, batch, digits, CONFIG)
+    assert numbers[4] == 0
+    assert numbers[0] > 0
+    assert run.pool.styles.shape == (8, 0)
+
+
+def test_shares_of_the_ranks_add_up_to_the_whole():
+    rule = toy_rule(0.5, (0.125,))
+    toy.known_code(rule, [1.0], [0.5])
+    digits = toy.bars([0, 1, 2, 3, 4] * 2, (1.0, 0.75, 0.5, 0.25, 0.0, *[0.0] * 5))
+    config = replace(CONFIG, batch_size=8, pool_size=8, switch_share=0.25)
+
+    def numbers_and_gradient(ranks):
+        run = filled_run(config, learning(rule))
+        run.iteration = 3
+        full = run.pool.collect()
+        run.pool = Pool.empty(8, rule, ranks)
+        run.pool.load(full, 8)
+        rule.zero_grad()
+        numbers = grow_batch(run, draw_batch(run, digits, config), digits, config)
+        return numbers, torch.cat([p.grad.flatten() for p in rule.parameters()])
+
+    whole = numbers_and_gradient(Ranks())
+    parts = [numbers_and_gradient(Ranks(number, 2)) for number in range(2)]
+    for of_all, *of_each in zip(whole, *parts, strict=True):
+        torch.testing.assert_close(sum(of_each), of_all)
+    assert whole[0][3] > 0
+    assert (parts[0][0] != parts[1][0]).any()
+
+
+def test_the_toy_is_where_the_tests_think_it_is():
+    assert (ROW, COLUMN) == (14, 14)
