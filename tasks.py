@@ -1,0 +1,205 @@
+"""Set up, run and test nca_lib with nothing but Python: `python tasks.py TASK`.
+
+A task first sees to it that .venv holds the locked packages. The Makefile calls the tasks by name
+and says what each does; `python tasks.py help` shows that list. PYTHON=/path/to/python chooses the
+Python of .venv. This file itself also starts on Pythons that are too old for nca_lib.
+"""
+
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV, PEERS = ROOT / ".venv", ROOT / ".venv-peers"
+OLDEST, NEWEST = (3, 11), (3, 14)
+# It runs (a pyenv shim without its version does not), is one of ours, and can make a virtual
+# environment. PyTorch is not made for 32 bits, nor any more for Macs with an Intel processor.
+PROBE = """import sys, platform, venv, ensurepip
+sys.exit(not ({} <= sys.version_info[:2] <= {} and sys.maxsize > 2**32
+              and (sys.platform, platform.machine()) != ("darwin", "x86_64")))"""
+
+LINT = ["-m ruff check .", "-m ruff format --check ."]
+NBVAL = (
+    "--nbval --nbval-current-env --nbval-cell-timeout=300 "
+    "--nbval-sanitize-with=tests/nbval_sanitize.cfg"
+)
+EVALUATE = "-m nca_lib evaluate --preset full --json experiments/results"
+RULES = [(rule, seed) for seed in range(3) for rule in ("unified", "restore")]
+COMMANDS = {  # tasks that are no more than commands of .venv's Python
+    "run": ["-m nca_lib run --preset quick --resume"],
+    "test": [*LINT, "-m pytest -q tests", f"-m pytest -q {NBVAL} notebooks"],
+    "lab": ["-m jupyterlab notebooks/01_anatomy_of_a_rule.ipynb"],
+    "notebooks": ["tools/run_notebooks.py"],
+    "results": [
+        *(f"{EVALUATE}/{rule}-{seed}.json --weights {rule} --seed {seed}" for rule, seed in RULES),
+        *(f"{EVALUATE}/digit-{digit}.json --weights digit-{digit}" for digit in range(10)),
+        "tools/results.py",
+    ],
+    "mutants": ["tests/mutants.py"],
+    "lint": LINT,
+    "format": ["-m ruff check --fix .", "-m ruff format ."],
+}
+running, signals = [], []
+
+
+def on_signal(number, frame):
+    """Ctrl-C goes to all in the terminal: what runs gets it too and may have to save. We wait."""
+    signals.append(number)
+    if number == signal.SIGTERM and running:  # that one came to us alone
+        running[-1].terminate()
+
+
+def run(*command, check=True):
+    """Run a command to its end. A failure, or a signal meanwhile, is our end too."""
+    command = [str(part) for part in command]
+    print("$", *command, flush=True)
+    running.append(subprocess.Popen(command, cwd=str(ROOT)))
+    code = running[-1].wait()
+    code = code if code >= 0 else 128 - code  # ended by a signal: as shells count
+    if signals or (check and code):
+        sys.exit(code or 128 + signals[0])
+    return code
+
+
+def interpreter(folder):
+    """The Python of a virtual environment."""
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def candidates():
+    """Commands that may start a fitting Python: the one that runs this file, then new to old."""
+    numbers = [f"3.{minor}" for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
+    names = [sys.executable, *[f"python{number}" for number in numbers], "python3", "python"]
+    launcher = [["py", f"-{number}"] for number in numbers] if os.name == "nt" else []
+    return [[name] for name in names] + launcher
+
+
+def works(command, oldest=OLDEST, probe=PROBE):
+    """Whether a command starts a fitting Python."""
+    program, quiet = shutil.which(str(command[0])), subprocess.DEVNULL
+    if program is None:
+        return False
+    probe = [program, *command[1:], "-c", probe.format(oldest, NEWEST)]
+    try:
+        return subprocess.call(probe, stdin=quiet, stdout=quiet, stderr=quiet) == 0
+    except OSError:  # not a program
+        return False
+
+
+def find(commands, oldest=OLDEST):
+    """The first of the commands that starts a fitting Python, or None."""
+    return next((command for command in commands if works(command, oldest)), None)
+
+
+def fresh(stamp, *sources):
+    """Whether the stamp was written after the last change of its sources."""
+    return stamp.exists() and all(stamp.stat().st_mtime >= s.stat().st_mtime for s in sources)
+
+
+def remove(*paths):
+    for path in filter(Path.is_dir, paths):
+        shutil.rmtree(str(path))
+
+
+def make_venv():
+    chosen, wanted = os.environ.get("PYTHON"), f"Python 3.{OLDEST[1]} to 3.{NEWEST[1]} with venv"
+    command = find([[chosen]] if chosen else candidates())
+    if command is None:
+        hint = "PYTHON=/path/to/python chooses one"
+        if sys.platform == "linux":
+            hint += "; on Debian and Ubuntu: apt install python3-venv"
+        elif sys.platform == "darwin" and platform.machine() == "x86_64":
+            hint = "PyTorch has no packages for Intel Macs"
+        problem = f"PYTHON={chosen} is not {wanted}" if chosen else f"{wanted} is needed"
+        sys.exit(f"{problem} ({hint})")
+    remove(VENV)
+    run(*command, "-m", "venv", VENV)
+
+
+def setup():
+    stamp, python, settings = VENV / ".installed", interpreter(VENV), VENV / "pyvenv.cfg"
+    if python.exists() and fresh(stamp, ROOT / "requirements.lock", ROOT / "pyproject.toml"):
+        return
+    # One that uv made has no pip, and is as its owner wants it.
+    if not (settings.exists() and re.search("^uv = ", settings.read_text(encoding="utf-8"), re.M)):
+        if not works([python], probe="import pip\n" + PROBE):
+            make_venv()
+        print("Installing what requirements.lock names takes minutes, once.", flush=True)
+        run(python, "-m", "pip", "install", "--quiet", "-r", "requirements.lock")
+        run(python, "-m", "pip", "install", "--quiet", "--no-deps", "-e", ".")
+    # Builds the compiled kernels, so that nobody waits for them later.
+    run(python, "-m", "nca_lib", "info", check=False)
+    stamp.touch()
+
+
+def bench():
+    setup()
+    tried, wanted = PEERS / ".tried", ROOT / "benchmarks" / "peers.txt"
+    if not fresh(tried, wanted):
+        remove(PEERS)
+        command = find(candidates(), oldest=(3, 12))
+        made = command and not run(*command, "-m", "venv", PEERS, check=False)
+        install = [interpreter(PEERS), "-m", "pip", "install", "--quiet", "-r", wanted]
+        if not made or run(*install, check=False):
+            remove(PEERS)
+            print("The peers cannot be installed: measured without them.", flush=True)
+        PEERS.mkdir(exist_ok=True)
+        tried.touch()
+    run(interpreter(VENV), "benchmarks/bench.py")
+
+
+def lock():
+    plain = ["--no-annotate", "--no-header", "--no-emit-index-url"]
+    versions = ["--universal", "--python-version", f"3.{OLDEST[1]}", "--upgrade", *plain]
+    run("uv", "pip", "compile", *versions, "requirements.txt", "-o", "requirements.lock")
+
+
+def clean():
+    caches = [p for f in ("nca_lib", "tests", "tools") for p in (ROOT / f).rglob("__pycache__")]
+    names = [".pytest_cache", ".ruff_cache", ".hypothesis", "mutants", "build", "dist"]
+    remove(VENV, PEERS, *caches, *(ROOT / name for name in names), *ROOT.glob("*.egg-info"))
+
+
+def show_help():
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for name, what in re.findall(r"^(\w+):.*## (.+)$", text, re.M):
+        print(f"  {name:10} {what}")
+
+
+FUNCTIONS = {"help": show_help, "setup": setup, "bench": bench, "lock": lock, "clean": clean}
+TASKS = [*FUNCTIONS, *COMMANDS]
+
+
+def perform(task):
+    if task in FUNCTIONS:
+        return FUNCTIONS[task]()
+    setup()
+    if task in ("test", "notebooks"):  # the same numbers everywhere
+        os.environ["OMP_NUM_THREADS"] = "1"
+    for command in COMMANDS[task]:
+        run(interpreter(VENV), *command.split())
+
+
+def main(task="help", *more):
+    if more or task not in TASKS:
+        sys.exit(f"python tasks.py TASK, where TASK is one of: {', '.join(sorted(TASKS))}")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, on_signal)
+    # What is started here inherits this, the kernels of JupyterLab too: threads that wait shall
+    # sleep (when they spin, a busy machine gets slow), and texts are UTF-8, on Windows as well.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("PYTHONUTF8", "1")
+    try:
+        perform(task)
+    except OSError as error:  # uv is not installed, a file cannot be written
+        sys.exit(f"tasks.py: {error}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
