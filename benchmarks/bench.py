@@ -1,8 +1,8 @@
 """How fast is the rule? Ratios measured in one run: `make bench`, or `python benchmarks/bench.py`.
 
 Every implementation lives in a process of its own and is asked for one piece of work after another,
-in interleaved rounds, so that a machine that slows down slows all of them. The median of the rounds
-counts. The dense eager step of this project is 1.0.
+in interleaved rounds, so that a machine that slows down slows all of them. What counts is the
+processor's time, the median of the rounds; the dense eager step of this project is 1.0.
 """
 
 from __future__ import annotations
@@ -11,21 +11,27 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 
+from pipe import HERE, PEERS, WARM_HEAP, Worker
 from reference import CHANNELS, FLOP_PER_CELL, HIDDEN, SIZE, STEPS, WORKS
 
-HERE = Path(__file__).resolve().parent
-SIZES = (28, 56, 112, 224, 448)
-# Large temporaries make glibc map and unmap pages at every step, which costs the dense step most:
-# every implementation runs with a heap that stays warm.
-WARM_HEAP = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+OURS = ("dense", "sparse", "compiled")
+OTHERS = {
+    "CAX 0.4.4": "peer_cax.py",
+    "NCALab 0.5.1": "peer_ncalab.py",
+    "neural-ca 0.1.1": "peer_neural_ca.py",
+}
+OTHERS_ROUNDS = 2  # they take long
+GRIDS = (28, 56, 112, 224, 448)
+ONE_THREAD = WARM_HEAP | {"OMP_NUM_THREADS": "1"}
 TARGETS = {  # (implementation, work): at least this ratio
     ("sparse", "training, batch 8"): 5, ("sparse", "training, batch 32"): 5,
     ("sparse", "rollout, batch 32"): 5, ("sparse", "rollout, batch 1"): 2,
@@ -34,83 +40,59 @@ TARGETS = {  # (implementation, work): at least this ratio
 }  # fmt: skip
 
 
-class Worker:
-    """A process that answers JSON lines."""
-
-    def __init__(self, *command: str, threads: int = 1):
-        env = os.environ | WARM_HEAP | {"OMP_NUM_THREADS": str(threads)}
-        env["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-        self.process = subprocess.Popen(
-            command, cwd=HERE, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
-
-    @classmethod
-    def ours(cls, name: str, threads: int = 1) -> Worker:
-        return cls(sys.executable, "worker.py", name, str(threads), threads=threads)
-
-    def ask(self, **job) -> dict:
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.process.args} stopped with {self.process.wait()}")
-        return json.loads(line)
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def peers() -> tuple[dict[str, Worker], dict[str, str]]:
     """The peers that can run here, and what became of the others."""
-    absent = {"NCALab": "its package was not to be had from the package index used"}
-    python = HERE.parent / ".venv-peers" / "bin" / "python"
-    if not python.exists():
-        return {}, absent | {"CAX": "no .venv-peers: its packages could not be installed"}
-    worker = Worker(str(python), "peer_cax.py")
-    try:
-        worker.ask(what="rollout", batch=1)
-    except (RuntimeError, BrokenPipeError) as error:
-        return {}, absent | {"CAX": f"it does not run here ({error})"}
-    return {"CAX 0.3.3": worker}, absent
+    if not (PEERS / "bin" / "python").exists():
+        return {}, dict.fromkeys(OTHERS, "there is no .venv-peers")
+    there, absent = {}, {}
+    for name, script in OTHERS.items():
+        worker = Worker.peer(script)
+        try:
+            worker.ask(what="rollout", batch=1)
+            there[name] = worker
+        except RuntimeError as error:
+            absent[name] = str(error)
+            worker.close()
+    return there, absent
 
 
 def one_thread(rounds: int) -> dict:
     """Microseconds a step and sample of every implementation and work, and ratios to dense."""
-    ours = {name: Worker.ours(name) for name in ("dense", "sparse", "compiled")}
+    workers = {name: Worker.ours(name) for name in OURS}
     others, absent = peers()
-    gemm = ours["dense"].ask(what="rollout", batch=1, gemm=True)
-    counts = {}
-    times: dict[str, dict[str, list[float]]] = {}
+    gemm = workers["dense"].ask(what="gemm")
+    counts = {
+        work: workers["dense"].ask(what="count", batch=batch) for work, (_, batch) in WORKS.items()
+    }
+    workers |= others
+    answers = {work: {name: [] for name in workers} for work in WORKS}
     for number in range(rounds):
         for work, (what, batch) in WORKS.items():
-            counts[work] = ours["dense"].ask(what="rollout", batch=batch, count=True)
-            row = times.setdefault(work, {})
-            repeats = 5 if batch == 1 else 1
-            for name, worker in ours.items():
-                answer = worker.ask(what=what, batch=batch, warm_up=number == 0, repeats=repeats)
-                row.setdefault(name, []).append(answer["seconds"])
-            for name, worker in others.items():
-                if number < 2 and (what == "rollout" or batch == 8):  # they take long
-                    answer = worker.ask(what=what, batch=batch, warm_up=number == 0)
-                    row.setdefault(name, []).append(answer["seconds"])
-        print(f"round {number + 1} of {rounds}", file=sys.stderr)
-    for worker in [*ours.values(), *others.values()]:
+            for name, worker in workers.items():
+                if name in others and number >= OTHERS_ROUNDS:
+                    continue
+                job = {"what": what, "batch": batch, "repeats": 5 if batch == 1 else 1}
+                answers[work][name].append(worker.ask(**job, warm_up=number == 0))
+        say(f"round {number + 1} of {rounds}")
+    for worker in workers.values():
         worker.close()
     table = {}
-    for work, row in times.items():
-        what, batch = WORKS[work]
-        dense = statistics.median(row["dense"])
+    for work, (what, batch) in WORKS.items():
         flop = counts[work]["acting_cells"] * FLOP_PER_CELL * (3 if what == "training" else 1)
+        seconds = {n: [a["busy"] for a in given] for n, given in answers[work].items()}
         table[work] = {
             name: {
-                "microseconds": statistics.median(seconds) * 1e6 / batch / STEPS,
-                "ratio": dense / statistics.median(seconds),
-                "gflops": flop / statistics.median(seconds) / 1e9,
-                "share_of_gemm": flop / statistics.median(seconds) / 1e9 / gemm["square"],
-                "rounds": seconds,
+                "microseconds": median(values) * 1e6 / batch / STEPS,
+                "ratio": median(seconds["dense"]) / median(values),
+                "gflops": flop / median(values) / 1e9,
+                "share_of_gemm": flop / median(values) / 1e9 / gemm["square"],
+                "rounds": values,
             }
-            for name, seconds in row.items()
+            for name, values in seconds.items()
         }
     alive = counts["rollout, batch 1"]["alive_share"]
     return {"works": table, "gemm_gflops": gemm, "absent": absent, "alive_share": alive}
@@ -127,8 +109,7 @@ def two_threads(rounds: int) -> dict:
                 answer = worker.ask(what=what, batch=32, warm_up=number == 0)
                 times[key].append(answer["seconds"])
         for name in ("sparse", "compiled"):
-            one, two = (statistics.median(times[name, k]) for k in (1, 2))
-            results[f"{name}, {what}"] = one / two
+            results[f"{name}, {what}"] = median(times[name, 1]) / median(times[name, 2])
     for worker in workers.values():
         worker.close()
     return results
@@ -137,7 +118,7 @@ def two_threads(rounds: int) -> dict:
 def memory() -> dict:
     """MiB that a training iteration, batch 32, takes beyond what the process held before."""
     results = {}
-    for name in ("dense", "sparse", "compiled"):
+    for name in OURS:
         worker = Worker.ours(name)
         before = worker.ask(what="training", batch=1, warm_up=1)["peak_mib"]
         results[name] = worker.ask(what="training", batch=32)["peak_mib"] - before
@@ -147,47 +128,45 @@ def memory() -> dict:
 
 def growth_of_cost() -> dict:
     """Microseconds and MiB a step on growing grids, with as many living cells, and with more."""
+    job, small = {"what": "rollout", "batch": 1}, {"size": SIZE, "living": SIZE, "steps": 2}
     results = {}
     for living in ("the same cells alive", "35 % of the grid alive"):
-        for name in ("dense", "sparse", "compiled"):
-            rows = []
-            for size in SIZES:
-                worker = Worker.ours(name)
-                job = {"what": "rollout", "batch": 1, "size": size}
-                job["living"] = SIZE if living.startswith("the same") else size
-                before = worker.ask(**job | {"size": SIZE, "living": SIZE, "steps": 2})["peak_mib"]
-                answer = worker.ask(**job, steps=STEPS, warm_up=1, repeats=3 if size < 224 else 1)
-                rows.append(
-                    {
-                        "size": size,
-                        "microseconds": answer["seconds"] * 1e6 / STEPS,
-                        "mib": answer["peak_mib"] - before,
-                    }
-                )
+        for name in OURS:
+            rows = results[f"{name}, {living}"] = []
+            for size in GRIDS:
+                worker, repeats = Worker.ours(name), 3 if size < 224 else 1
+                before = worker.ask(**job, **small)["peak_mib"]
+                answer = worker.ask(
+                    **job, size=size, living=SIZE if living.startswith("the same") else size,
+                    warm_up=1, repeats=repeats,
+                )  # fmt: skip
                 worker.close()
-            results[f"{name}, {living}"] = rows
-        print(f"growth of cost: {living}", file=sys.stderr)
+                microseconds, mib = answer["busy"] * 1e6 / STEPS, answer["peak_mib"] - before
+                rows.append({"size": size, "microseconds": microseconds, "mib": mib})
+        say(f"growth of cost: {living}")
     worker = Worker.ours("compiled")
-    long = {"what": "rollout", "batch": 1}
-    peaks = [worker.ask(**long, steps=steps)["peak_mib"] for steps in (100, 1000, 10_000)]
+    peaks = [worker.ask(**job, steps=steps)["peak_mib"] for steps in (100, 1000, 10_000)]
     worker.close()
-    results["long rollouts, peak MiB after 100, 1,000 and 10,000 steps"] = peaks
-    return results
+    return results | {"long rollouts, peak MiB after 100, 1,000 and 10,000 steps": peaks}
+
+
+def script(*command: str) -> str:
+    """What one of our commands prints, on one thread."""
+    return subprocess.run(
+        [sys.executable, *command], cwd=HERE, env=os.environ | ONE_THREAD, check=True,
+        stdout=subprocess.PIPE, text=True,
+    ).stdout  # fmt: skip
 
 
 def processes() -> dict:
     """Iterations a second of `finetune`, one thread a process, by processes and batch."""
     rates = {}
     for count, batch in ((1, 16), (2, 16), (2, 32)):
+        launch = f"-m torch.distributed.run --standalone --nproc-per-node {count}".split()
+        arguments = f"-m nca_lib finetune --merge scratch --iterations 75 --batch-size {batch}"
         with tempfile.TemporaryDirectory() as out:
-            launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-            arguments = f"-m nca_lib finetune --merge scratch --iterations 75 --batch-size {batch}"
-            subprocess.run(
-                [sys.executable, *(launch if count > 1 else []), *arguments.split(), "--out", out,
-                 "--data-root", "embedded"],
-                env=os.environ | WARM_HEAP | {"OMP_NUM_THREADS": "1"}, check=True,
-                capture_output=True,
-            )  # fmt: skip
+            files = ("--out", out, "--data-root", "embedded")
+            script(*(launch if count > 1 else []), *arguments.split(), *files)
             lines = (Path(out) / "unified.jsonl").read_text().splitlines()
         records = {r["iteration"]: r["seconds"] for r in map(json.loads, lines)}
         rates[f"{count} x, batch {batch}"] = 50 / (records[75] - records[25])
@@ -195,8 +174,6 @@ def processes() -> dict:
 
 
 def machine() -> dict:
-    import torch
-
     name = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -205,16 +182,31 @@ def machine() -> dict:
         "date": date.today().isoformat(),
         "processor": name,
         "cores": os.cpu_count(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,  # what others do here
         "system": platform.system(),
         "python": platform.python_version(),
-        "pytorch": torch.__version__,
+        "pytorch": version("torch"),
     }
+
+
+def listed(numbers: dict, form: str) -> str:
+    return ", ".join(f"{name} {format(value, form)}" for name, value in numbers.items())
+
+
+def cell(work: str, name: str, row: dict) -> str:
+    """One measurement: ratio, arithmetic, and the target where it was missed."""
+    if name not in row:
+        return ""
+    ratio, share = row[name]["ratio"], row[name]["share_of_gemm"]
+    text = f"{ratio:.{1 if ratio >= 1 else 2}f} ({row[name]['gflops']:.1f}, {share:.0%})"
+    target = TARGETS.get((name, work), 0)
+    return text if ratio >= target else f"{text} **target {target}**"
 
 
 def report(results: dict) -> str:
     """The results as Markdown, with each target and whether it was reached."""
-    m, one = results["machine"], results["one_thread"]
-    names = list(one["works"]["rollout, batch 1"])
+    m, one, loop = (results[key] for key in ("machine", "one_thread", "loop"))
+    names, gemm = list(one["works"]["rollout, batch 1"]), one["gemm_gflops"]
     lines = [
         f"{m['processor']}, {m['system']}, PyTorch {m['pytorch']}, {m['date']}. One thread, "
         f"{one['alive_share']:.0%} of the grid alive, {SIZE} x {SIZE} cells, {CHANNELS} channels, "
@@ -224,39 +216,30 @@ def report(results: dict) -> str:
         "| --- |" + " --- |" * len(names),
     ]
     for work, row in one["works"].items():
-        cells = []
-        for name in names:
-            if name not in row:
-                cells.append("")
-                continue
-            cell = f"{row[name]['ratio']:.2g}" if row[name]["ratio"] < 1 else (
-                f"{row[name]['ratio']:.1f}"
-            )  # fmt: skip
-            cell += f" ({row[name]['gflops']:.1f}, {row[name]['share_of_gemm']:.0%})"
-            target = TARGETS.get((name, work))
-            if target and row[name]["ratio"] < target:
-                cell += f" **target {target}**"
-            cells.append(cell)
-        lines.append(f"| {work} | " + " | ".join(cells) + " |")
-    gemm = one["gemm_gflops"]
+        lines.append(f"| {work} | " + " | ".join(cell(work, name, row) for name in names) + " |")
     lines += [
         "",
         f"GEMM rate of one thread: {gemm['square']:.0f} GFLOP/s (1024 x 1024 x 1024), "
         f"{gemm['layer']:.0f} in the hidden layer's shape (4096 x 48 x 128).",
-        "Two threads against one, batch 32: "
-        + ", ".join(f"{k} {v:.2f}x" for k, v in results["two_threads"].items())
-        + ".",
-        "Memory of a training iteration, batch 32: "
-        + ", ".join(f"{k} {v:.0f} MiB" for k, v in results["memory"].items())
-        + ".",
-        "Iterations a second of the real training loop, by processes and batch: "
-        + ", ".join(f"{k} {v:.2f}" for k, v in results["processes"].items())
-        + ".",
-        f"Of an iteration (batch 16), {results['loop']['overhead']:.1%} is neither growing nor "
-        "learning: "
-        + ", ".join(f"{k} {v:.1%}" for k, v in results["loop"]["shares"].items())
-        + ".",
+        f"Two threads as fast as one, times: {listed(results['two_threads'], '.2f')} (batch 32).",
+        f"MiB of a training iteration, batch 32: {listed(results['memory'], '.0f')}.",
+        f"Iterations a second of the real training loop, by processes and batch: "
+        f"{listed(results['processes'], '.2f')}.",
+        f"Of an iteration (batch 16), {loop['overhead']:.1%} is neither growing nor learning: "
+        f"{listed(loop['shares'], '.1%')}.",
         *(f"{name} was not measured: {why}." for name, why in one["absent"].items()),
+    ]
+    if m["load"] > 0.5:
+        lines.append(
+            f"Others used the machine (load {m['load']:.1f} at the start): what two threads "
+            "and two processes gain is too low."
+        )
+    lines += [
+        "",
+        "Compiled beside sparse: how many times as fast it is for rules of several sizes, and "
+        "which one a rule takes by itself (32 steps; a choice that is over 15 % slower is marked).",
+        "",
+        *results["sizes"],
     ]
     return "\n".join(lines)
 
@@ -269,21 +252,18 @@ def main() -> None:
     started = time.perf_counter()
     results = {"machine": machine()}
     results["one_thread"] = one_thread(arguments.rounds)
+    results["sizes"] = script("sizes.py").splitlines()
     results["two_threads"] = two_threads(arguments.rounds)
     results["memory"] = memory()
     results["processes"] = processes()
     results["growth_of_cost"] = growth_of_cost()
-    results["loop"] = json.loads(
-        subprocess.run(
-            [sys.executable, "loop.py"], cwd=HERE, check=True, capture_output=True, text=True
-        ).stdout
-    )
+    results["loop"] = json.loads(script("loop.py"))
     results["seconds"] = round(time.perf_counter() - started)
     arguments.out.write_text(json.dumps(results, indent=1) + "\n")
     text = report(results)
     arguments.out.with_suffix(".md").write_text(text + "\n")
     print(text)
-    subprocess.run([sys.executable, "figure.py", str(arguments.out)], cwd=HERE, check=True)
+    script("figure.py", str(arguments.out.resolve()))
 
 
 if __name__ == "__main__":

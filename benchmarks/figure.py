@@ -9,38 +9,36 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-COLOURS = {"dense": "#8c8c8c", "sparse": "#56b4e9", "compiled": "#0072b2", "CAX 0.3.3": "#d55e00"}
+COLOURS = ["#8c8c8c", "#56b4e9", "#0072b2", "#d55e00", "#e69f00", "#009e73"]
+OURS = {"dense": "s", "sparse": "^", "compiled": "o"}  # with their markers
 FLOOR = {"microseconds": 0, "mib": 0.1}  # below it, memory is not told from nothing
-MARKERS = {"dense": "s", "sparse": "^", "compiled": "o"}
 
 
 def speed(axes, works: dict) -> None:
-    shown = [w for w in works if w != "rollout, batch 8"]
+    """A bar for every implementation, in groups by work."""
     names = list(works["rollout, batch 1"])
-    height = 0.8 / len(names)
+    height = 0.85 / len(names)
     for k, name in enumerate(names):
-        for row, work in enumerate(shown):
-            if name not in works[work]:
-                continue
-            ratio = works[work][name]["ratio"]
-            y = row + (k - (len(names) - 1) / 2) * height
-            axes.barh(y, ratio, height * 0.9, color=COLOURS[name], label=name if row == 2 else None)
-            text = f"{ratio:.2g}" if ratio < 1 else f"{ratio:.1f}"
-            axes.text(ratio + 0.2, y, text, va="center", fontsize=8)
-    axes.set_yticks(range(len(shown)), [work.replace(", ", "\n") for work in shown])
-    axes.set_ylim(len(shown) - 0.5, -0.5)
+        places = [i + (k - (len(names) - 1) / 2) * height for i in range(len(works))]
+        ratios = [row[name]["ratio"] if name in row else 0 for row in works.values()]
+        axes.barh(places, ratios, height * 0.9, color=COLOURS[k], label=name)
+        for place, ratio in zip(places, ratios, strict=True):
+            text = f"{ratio:.{1 if ratio >= 1 else 2}f}" if ratio else ""
+            axes.text(ratio + 0.2, place, text, va="center", fontsize=7.5)
+    axes.set_yticks(range(len(works)), [work.replace(", ", "\n") for work in works])
+    axes.set_ylim(len(works) - 0.5, -0.5)
     axes.set_xlabel("times as fast as the dense step, one thread")
-    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=len(names))
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3)
     axes.set_title("Speed", loc="left")
 
 
 def growth(axes, rows: dict, living: str, key: str) -> None:
     """Cost of a step against the cells of the grid, on logarithmic axes."""
-    for name in ("dense", "sparse", "compiled"):
+    for (name, marker), colour in zip(OURS.items(), COLOURS, strict=False):
         points = rows[f"{name}, {living}"]
         axes.plot(
             [p["size"] ** 2 for p in points], [max(p[key], FLOOR[key]) for p in points],
-            color=COLOURS[name], marker=MARKERS[name], markersize=5, label=name,
+            color=colour, marker=marker, markersize=5, label=name,
         )  # fmt: skip
     axes.set(xscale="log", yscale="log")
     axes.set_xticks([28**2, 112**2, 448**2], ["28²", "112²", "448²"])
@@ -51,8 +49,8 @@ def main() -> None:
     path = Path(sys.argv[1])
     results = json.loads(path.read_text())
     plt.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
-    figure = plt.figure(figsize=(13, 6), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.15])
+    figure = plt.figure(figsize=(13, 7), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.1])
     speed(left.subplots(), results["one_thread"]["works"])
     axes = right.subplots(2, 2, sharex=True, sharey="row")
     rows = results["growth_of_cost"]

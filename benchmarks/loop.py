@@ -10,15 +10,25 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
+from nca_lib.data import load_digits
+from nca_lib.report import painter
+from nca_lib.training import Outputs, batch, loop, train
+from nca_lib.training.optimisers import Optimisers
+from nca_lib.training.pool import Pool
+from nca_lib.training.presets import PRESETS
+from nca_lib.training.pretraining import initial_rule
+from nca_lib.training.run import Run
+
 import torch
 
-from nca_lib import training
-from nca_lib.__main__ import painter
-from nca_lib.data import load_digits
-from nca_lib.presets import PRESETS
-from nca_lib.pretraining import initial_rule
-
 ITERATIONS = 250  # one checkpoint and one picture, as often as in any training
+TIMED = [  # where it is looked up, its name, whether it is neither growing nor learning
+    (loop, "draw_batch", "drawing the batch, pool", True),
+    (Pool, "put", "filling the pool", True),
+    (Run, "save", "checkpoint", True),
+    (batch, "growth_losses", "losses, forward", False),
+    (Optimisers, "step", "optimisers", False),
+]
 seconds = defaultdict(float)
 
 
@@ -36,31 +46,23 @@ def main() -> None:
     torch.set_num_threads(1)
     data, preset = load_digits("embedded"), PRESETS["quick"]
     config = replace(preset.finetune, iterations=ITERATIONS)
-    training.draw_batch = timed("drawing the batch, pool", training.draw_batch)
-    training.Pool.put = timed("filling the pool", training.Pool.put)
-    training.Run.save = timed("checkpoint", training.Run.save)
-    training.growth_losses = timed("losses, forward", training.growth_losses)
-    training.Optimisers.step = timed("optimisers", training.Optimisers.step)
+    for owner, function, name, _ in TIMED:
+        setattr(owner, function, timed(name, getattr(owner, function)))
     rule = initial_rule(preset.rule, 0)
     with tempfile.TemporaryDirectory() as folder:
-        outputs = training.Outputs(Path(folder), "loop")
+        outputs = Outputs(Path(folder), "loop")
+        watch = timed("picture", painter(data, outputs.picture, config.steps))
         started = time.perf_counter()
-        training.train(
-            rule, data.train, config, outputs, progress=False,
-            watch=timed("picture", painter(data, outputs.picture, config.steps)),
-        )  # fmt: skip
+        train(rule, data.train, config, outputs, progress=False, watch=watch)
         total = time.perf_counter() - started
-    overhead = ("drawing the batch, pool", "filling the pool", "checkpoint", "picture")
-    print(
-        json.dumps(
-            {
-                "iterations": ITERATIONS,
-                "milliseconds_an_iteration": total / ITERATIONS * 1e3,
-                "shares": {name: value / total for name, value in seconds.items()},
-                "overhead": sum(seconds[name] for name in overhead) / total,
-            }
-        )
-    )
+    overhead = ["picture", *(name for *_, name, beside in TIMED if beside)]
+    result = {
+        "iterations": ITERATIONS,
+        "milliseconds_an_iteration": total / ITERATIONS * 1e3,
+        "shares": {name: value / total for name, value in seconds.items()},
+        "overhead": sum(seconds[name] for name in overhead) / total,
+    }
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -1,88 +1,91 @@
-"""One implementation in a process of its own: reads jobs from stdin, answers with seconds.
+"""Our three implementations, each in a process of its own (`pipe.py`).
 
-`python worker.py dense|sparse|compiled THREADS`: ours. Each line is a JSON job, see `bench.py`.
+`python worker.py dense|sparse|compiled THREADS`
 """
 
-import json
 import os
-import resource
 import sys
 import time
+from functools import cache
+
+from nca_lib import rule as rule_module
+from nca_lib.cells import alive
+from nca_lib.rollout import choose_rollout
+from nca_lib.rollout.compiled import compiled_rollout
+from nca_lib.rollout.dense import dense_rollout
+from nca_lib.rollout.fire import fire_mask
+from nca_lib.rollout.sparse import sparse_rollout
+from nca_lib.rule import NCA, RuleConfig
 
 import torch
+from pipe import measure, serve
 from reference import CHANNELS, FAINT, FIRE_RATE, HIDDEN, LABELS, LOSS_STEPS, SIZE, STEPS, disc
 
-from nca_lib import compiled
-from nca_lib import rule as rule_module
-from nca_lib.fire import fire_mask
-from nca_lib.rule import NCA, RuleConfig, alive
-from nca_lib.sparse import sparse_rollout
+PATHS = {"sparse": sparse_rollout, "compiled": compiled_rollout}
 
 
-def dense_rollout(rule, state, genome, steps, seeds, record):
-    """Step after step of the whole grid, as the definition reads."""
-    frames = []
-    for t in range(steps):
-        state = rule.step(state, genome, fire_mask(seeds, t, *state.shape[2:], FIRE_RATE))
-        if t + 1 in record:
-            frames.append(state)
-    return torch.stack(frames)
+@cache
+def rule_of(channels: int, perception: str, hidden: int) -> NCA:
+    torch.manual_seed(0)
+    config = RuleConfig(channels, hidden, LABELS, 0, perception, FIRE_RATE)
+    rule = NCA(config)
+    torch.nn.init.normal_(rule.update.weight, std=FAINT)
+    return rule
 
 
-class Ours:
-    def __init__(self, name: str):
-        torch.manual_seed(0)
-        config = RuleConfig(
-            CHANNELS, HIDDEN, label_dim=LABELS, style_dim=0, perception="sobel", fire_rate=FIRE_RATE
-        )
-        self.rule, self.name = NCA(config), name
-        torch.nn.init.normal_(self.rule.update.weight, std=FAINT)
-        path = {"sparse": sparse_rollout, "compiled": compiled.compiled_rollout}.get(name)
-        rule_module.choose_rollout = lambda state: path
+def start(batch: int, channels: int, size: int, living: int):
+    """A disc of the reference's share of a grid of `living` x `living` cells, in the middle."""
+    mask, inner = torch.zeros(size, size), torch.tensor(disc(living)).float()
+    first = (size - living) // 2
+    mask[first : first + living, first : first + living] = inner
+    state = torch.zeros(batch, channels, size, size)
+    state[:, 1:] = mask
+    return state
 
-    def start(self, batch: int, size: int, living: int | None):
-        """A disc of the reference's share of the grid, or of a 28 x 28 grid's (`living`)."""
-        mask = torch.zeros(size, size, dtype=torch.bool)
-        inner = torch.tensor(disc(living or size))
-        first = (size - len(inner)) // 2
-        mask[first : first + len(inner), first : first + len(inner)] = inner
-        state = torch.zeros(batch, CHANNELS, size, size)
-        state[:, 1:] = mask.float()
-        return state
 
-    def prepare(self, job):
-        batch, steps = job["batch"], job.get("steps", STEPS)
-        state = self.start(batch, job.get("size", SIZE), job.get("living"))
-        genome, seeds = torch.randn(batch, LABELS), torch.arange(batch)
-        record = LOSS_STEPS if job["what"] == "training" else (steps,)
-        if self.name == "dense":
-            rollout = lambda: dense_rollout(self.rule, state, genome, steps, seeds, record)  # noqa: E731
-        else:
-            rollout = lambda: self.rule.rollout(state, genome, steps, seeds, record)  # noqa: E731
-        if job["what"] == "rollout":
-            return torch.no_grad()(rollout), state
+def prepare(name: str, job: dict):
+    """The work that a job asks for, as a function."""
+    shape = job.get("rule", (CHANNELS, "sobel", HIDDEN))
+    batch, steps, size = job["batch"], job.get("steps", STEPS), job.get("size", SIZE)
+    rule, state = rule_of(*shape), start(batch, shape[0], size, job.get("living", size))
+    genome, seeds = torch.randn(batch, LABELS), torch.arange(batch)
+    record = LOSS_STEPS if job["what"] == "training" else (steps,)
 
-        def training():
-            self.rule.zero_grad()
-            rollout()[:, :, :2].square().mean().backward()
+    def rollout():
+        if name == "dense":
+            return dense_rollout(rule, state, genome, steps, seeds, record)
+        return rule.rollout(state, genome, steps, seeds, record)
 
-        return training, state
+    def training():
+        rule.zero_grad()
+        rollout()[:, :, :2].square().mean().backward()
 
-    def answer(self, job):
-        work, state = self.prepare(job)
-        if job.get("count"):
-            fired = [fire_mask(torch.arange(len(state)), t, SIZE, SIZE, 0.5) for t in range(STEPS)]
-            acting = (torch.stack(fired) & alive(state)[:, 0]).sum().item()
-            return {"acting_cells": acting, "alive_share": alive(state).float().mean().item()}
-        if job.get("gemm"):
-            return gemm_rate()
-        repeats = job.get("repeats", 1)
-        for _ in range(job.get("warm_up", 0)):
-            work()
-        started = time.perf_counter()
-        for _ in range(repeats):
-            work()
-        return {"seconds": (time.perf_counter() - started) / repeats, "peak_mib": peak_mib()}
+    return training if job["what"] == "training" else torch.no_grad()(rollout)
+
+
+def answer(job: dict) -> dict:
+    name = sys.argv[1]
+    if job["what"] == "gemm":
+        return gemm_rate()
+    if job["what"] == "count":
+        return count(job["batch"])
+    chosen = []
+
+    def choose(state, weights):
+        chosen.append(choose_rollout(state, weights).__name__)
+        return PATHS[name]
+
+    rule_module.choose_rollout = choose
+    result = measure(prepare(name, job), job)
+    return result | {"chosen": chosen[0].removesuffix("_rollout") if chosen else name}
+
+
+def count(batch: int) -> dict:
+    """How many cells act in a rollout of the reference, and the share of the grid that lives."""
+    lives = alive(start(batch, CHANNELS, SIZE, SIZE))[:, 0]
+    masks = (fire_mask(torch.arange(batch), t, SIZE, SIZE, FIRE_RATE) for t in range(STEPS))
+    acting = sum((lives & mask).sum().item() for mask in masks)
+    return {"acting_cells": acting, "alive_share": lives.float().mean().item()}
 
 
 def gemm_rate() -> dict:
@@ -100,21 +103,7 @@ def gemm_rate() -> dict:
     return rates
 
 
-def peak_mib() -> float:
-    """The most memory this process has held so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def serve(answer) -> None:
-    """Answer jobs line by line; whatever else is printed goes to stderr."""
-    out, sys.stdout = sys.stdout, sys.stderr
-    for line in sys.stdin:
-        out.write(json.dumps(answer(json.loads(line))) + "\n")
-        out.flush()
-
-
 if __name__ == "__main__":
     torch.set_num_threads(int(sys.argv[2]))
     os.environ["NCA_COMPILED"] = "1"
-    serve(Ours(sys.argv[1]).answer)
+    serve(answer)
