@@ -824,3 +824,15 @@ def test_pictures(tmp_path):
     with Image.open(tmp_path / "x.gif") as gif:
         assert gif.n_frames == 5
         assert gif.size == (56, 56)
+
+
+def test_a_rule_is_measured_in_its_own_type():
+    """By the same way it is measured on its own device: nothing is moved to another for it."""
+    rule = initial_rule(RuleConfig(channels=6, hidden=8, label_dim=4, style_dim=2), 0)
+    torch.nn.init.normal_(rule.update.weight, std=0.02)
+    digits = Digits(torch.rand(7, 1, 28, 28), torch.arange(7))
+    single = evaluation.redraw(rule, digits, (3,))
+    double = evaluation.redraw(rule.double(), digits, (3,))
+    assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
+    torch.testing.assert_close(single.double(), double, atol=1e-4, rtol=1e-4)
+    assert rule.kernels.dtype == torch.float64
