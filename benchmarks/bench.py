@@ -231,8 +231,8 @@ def report(results: dict) -> str:
     ]
     if m["load"] > 0.5:
         lines.append(
-            f"Others used the machine (load {m['load']:.1f} at the start): what two threads "
-            "and two processes gain is too low."
+            f"The load was {m['load']:.1f} at the start: if others used the machine meanwhile, two "
+            "threads and two processes gained less than they can."
         )
     lines += [
         "",

@@ -17,7 +17,6 @@ PEERS = HERE.parent / ".venv-peers"
 # Large temporaries make glibc map and unmap pages at every step, which costs the dense step most:
 # every implementation runs with a heap that stays warm.
 WARM_HEAP = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
-ONE_XLA_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
 class Worker:
@@ -27,7 +26,7 @@ class Worker:
         env = os.environ | WARM_HEAP | {"OMP_NUM_THREADS": str(threads)}
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  until `close`
         self.process = subprocess.Popen(
-            command, cwd=HERE, env=env | {"XLA_FLAGS": ONE_XLA_THREAD}, text=True,
+            command, cwd=HERE, env=env, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
         )  # fmt: skip
 
