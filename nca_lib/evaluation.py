@@ -88,8 +88,8 @@ def ink_iou(grown: Tensor, images: Tensor) -> float:
     """Ink in both, over ink in either; mean over the pictures. Two empty pictures agree: 1."""
     a, b = (grown > 0.5).flatten(1), (images > 0.5).flatten(1)
     either = (a | b).sum(1)
-    shares = torch.where(either > 0, (a & b).sum(1) / either.clamp(min=1), 1.0)
-    return shares.double().mean().item()
+    shares = torch.where(either > 0, (a & b).sum(1).double() / either.clamp(min=1), 1.0)
+    return shares.mean().item()
 
 
 @torch.inference_mode()

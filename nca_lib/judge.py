@@ -92,7 +92,7 @@ def train_judge(data: Dataset, epochs: int, seed: int) -> tuple[Judge, dict]:
     optimiser = torch.optim.AdamW(judge.parameters(), weight_decay=0.05)
     steps = epochs * (len(digits) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, steps)
-    record = {"seed": seed, "epochs": epochs, "source": data.source, "validation": []}
+    record = {"seed": seed, "epochs": epochs, "source": data.name, "validation": []}
     for _ in tqdm(range(epochs), desc="judge", unit="epoch"):
         judge.train()
         order = torch.randperm(len(digits), generator=generator)
@@ -119,7 +119,6 @@ def main() -> None:
         load_digits(options.data_root, "full"), options.epochs, options.seed
     )
     record["command"] = f"python -m nca_lib.judge --epochs {options.epochs} --seed {options.seed}"
-    record["source"] = "MNIST, 55,000 training digits" if options.data_root else record["source"]
     half = {k: v.half() if v.is_floating_point() else v for k, v in judge.state_dict().items()}
     write_tensors(options.out, KIND, half, record=record)
     print(json.dumps(record))

@@ -258,4 +258,4 @@ class NCA(nn.Module):
 
     def settings(self) -> dict:
         """The configuration as plain values, for checkpoints."""
-        return asdict(self.config)
+        return asdict(self.config) | {"held": list(self.config.held)}

@@ -11,13 +11,14 @@ import time
 from nca_lib import load
 from nca_lib.errors import InputError
 from nca_lib.stopping import asked_to_stop
-from nca_lib.training import Outputs, Stopped, train
+from nca_lib.training import Outputs, Stopped, loop, train
 from nca_lib.training.pretraining import initial_rule, pretrain
 from nca_lib.training.run import only_writer, read_log
 
 import psutil
 import pytest
 import torch
+from filelock import FileLock, Timeout
 from test_ranks import all_gone
 from test_training import CONFIG, RULE, digits, replace  # noqa: F401
 
@@ -256,3 +257,20 @@ def test_a_torn_or_deleted_log(tmp_path, digits):  # noqa: F811
     last = train(again, digits, CONFIG, outputs, resume=True, progress=False)
     assert [r["iteration"] for r in last] == [8]
     assert load(outputs.rule).record["iteration"] == 8
+
+
+def test_the_folder_stays_claimed_until_the_rule_is_written(tmp_path, digits, monkeypatch):  # noqa: F811
+    """A signal between the last iteration and the rule's file waits for the file."""
+    right, outputs = loop.save_rule, Outputs(tmp_path, "unified")
+
+    def save_while_asked(*given):
+        signal.raise_signal(signal.SIGINT)
+        held = FileLock(tmp_path / ".lock")
+        with pytest.raises(Timeout):
+            held.acquire(timeout=0)
+        right(*given)
+
+    monkeypatch.setattr(loop, "save_rule", save_while_asked)
+    with pytest.raises(Stopped, match="unified is finished; stopped there"):
+        train(initial_rule(RULE, 0), digits, CONFIG, outputs, progress=False)
+    assert load(outputs.rule).record["iteration"] == CONFIG.iterations

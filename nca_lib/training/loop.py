@@ -136,27 +136,28 @@ def train(
     digits = check_training(rule, digits, config, ranks)
     identity = identity_of(rule, digits, config, source, start or {})
     writing = outputs is not None and ranks.first
-    with ExitStack() as stack:
+    name = outputs.name if outputs else config.task
+    with ExitStack() as around:  # until the rule is written
         if writing and not outputs.claimed:
-            stack.enter_context(only_writer(outputs.folder))
-        stop = stop or stack.enter_context(asked_to_stop())
+            around.enter_context(only_writer(outputs.folder))
+        stop = stop or around.enter_context(asked_to_stop())
         if outputs:
             open_outputs(run, outputs, identity, resume)
-        rule.record = identity  # whoever watches can see what it is trained for
-        rule.genome.forget_styles()  # the encoder's codes reach the rule as they are
-        stack.callback(fit_styles, rule, digits)
         log = Log(outputs.log if writing else None, run.iteration, run.last)
-        stack.callback(log.close)
-        name = outputs.name if outputs else config.task
-        bar = tqdm(
-            total=config.iterations, initial=run.iteration, desc=name, leave=False, unit="it",
-            disable=None if progress and ranks.first else True,  # None: unless nobody watches
-        )  # fmt: skip
-        stack.callback(close_quietly, bar)
-        habits = Habits(log_every, save_every, watch, watch_every, stop, on_iteration)
-        iterate(run, digits, config, outputs, identity, habits, log, bar)
-    if writing:
-        save_rule(outputs.rule, rule, identity | run.last)
+        with ExitStack() as within:  # until nothing more is learned
+            within.callback(log.close)
+            rule.record = identity  # whoever watches can see what it is trained for
+            rule.genome.forget_styles()  # the encoder's codes reach the rule as they are
+            within.callback(fit_styles, rule, digits)
+            bar = tqdm(
+                total=config.iterations, initial=run.iteration, desc=name, leave=False, unit="it",
+                disable=None if progress and ranks.first else True,  # None: unless nobody watches
+            )  # fmt: skip
+            within.callback(close_quietly, bar)
+            habits = Habits(log_every, save_every, watch, watch_every, stop, on_iteration)
+            iterate(run, digits, config, outputs, identity, habits, log, bar)
+        if writing:
+            save_rule(outputs.rule, rule, identity | run.last)
     if isinstance(stop, Wish) and stop():
         raise Stopped(f"{name} is finished; stopped there", stop.number)
     return log.records

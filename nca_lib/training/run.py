@@ -143,7 +143,7 @@ def identity_of(rule: NCA, digits: Digits, config: TrainingConfig, source: str, 
     bits = digits.images.mul(255).round().byte().contiguous().numpy().tobytes()
     return {
         "training": config.plain(),
-        "rule": rule.settings() | {"held": list(rule.config.held)},
+        "rule": rule.settings(),
         "source": source,
         "start": start,
         "pictures": len(digits),
