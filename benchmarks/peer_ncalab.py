@@ -3,15 +3,15 @@
 Its `GrowingNCAModel` as it is. What differs: no genome; the alive mask is taken once a step, after
 the change, where ours is taken before and after.
 
-The packages on PyPI lack `ncalab.models` and cannot be imported: this wants the sources beside the
-virtual environment, see README.md.
+The packages on PyPI lack `ncalab.models` and cannot be imported: this wants the sources beside
+this file, see README.md.
 """
 
 import sys
 
-from pipe import PEERS, measure, serve
+from pipe import HERE, measure, serve
 
-sys.path.insert(0, str(PEERS / "NCALab"))
+sys.path.insert(0, str(HERE / "NCALab"))
 import torch
 from ncalab import GrowingNCAModel
 from reference import CHANNELS, FAINT, FIRE_RATE, HIDDEN, LOSS_STEPS, STEPS, disc

@@ -19,14 +19,5 @@ def main() -> None:
         sys.exit(run_command(sys.argv[1:]))
 
 
-def say(message: str, code: int) -> int:
-    """One line on standard error, if that is still there; returns the exit code."""
-    try:
-        print(f"nca: {message}", file=sys.stderr, flush=True)
-    except OSError:
-        sys.stderr = None  # the terminal is gone: nothing more to flush there
-    return code
-
-
 if __name__ == "__main__":
     main()

@@ -23,7 +23,7 @@ from nca_lib.plots import save_gif, save_strip
 from nca_lib.report import painter, read_logs, report
 from nca_lib.rollout.fire import check_seed, streams
 from nca_lib.rule import NCA, RuleConfig
-from nca_lib.stopping import Stopped
+from nca_lib.stopping import Stopped, say
 from nca_lib.training import Outputs, TrainingConfig, TrainingDiverged, train
 from nca_lib.training.presets import PRESETS
 from nca_lib.training.pretraining import initial_rule, load_digit_rules, merge, pretrain, widen
@@ -349,8 +349,6 @@ def first_sentence(box: str) -> str:
 
 def run_command(arguments: list[str]) -> int:
     """Run a command; returns the exit code. Bad input is one line and exit code 2."""
-    from nca_lib.__main__ import say
-
     if arguments == ["--version"]:
         print(f"nca_lib {__version__}, PyTorch {torch.__version__}")
         return 0

@@ -37,6 +37,15 @@ def end(number, frame) -> None:
     os._exit(128 + number)
 
 
+def say(message: str, code: int) -> int:
+    """One line on standard error, if that is still there; returns the exit code."""
+    try:
+        print(f"nca: {message}", file=sys.stderr, flush=True)
+    except OSError:
+        sys.stderr = None  # the terminal is gone: nothing more to flush there
+    return code
+
+
 class Wish:
     """Whether somebody asked to stop, and by which signal."""
 
