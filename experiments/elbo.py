@@ -25,7 +25,7 @@ import math
 
 from nca_lib import load
 from nca_lib.cells import INK, seed_state
-from nca_lib.data import Digits
+from nca_lib.dataset import Pictures
 from nca_lib.rule import NCA
 
 import torch
@@ -34,16 +34,16 @@ from common import HERE, open_digits, rounded
 SAMPLES = 128
 
 
-def binarise(digits: Digits, seed: int = 0) -> Digits:
+def binarise(digits: Pictures, seed: int = 0) -> Pictures:
     noise = torch.rand(digits.images.shape, generator=torch.Generator().manual_seed(seed))
-    return Digits((noise < digits.images).float(), digits.labels)
+    return Pictures((noise < digits.images).float(), digits.labels)
 
 
 def normal_log_density(x: torch.Tensor, mean: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
     return torch.distributions.MultivariateNormal(mean, scale_tril=spread).log_prob(x)
 
 
-def draw(rule: NCA, digits: Digits, count: int, seed: int):
+def draw(rule: NCA, digits: Pictures, count: int, seed: int):
     """`count` codes a picture: ink `[N, K, 784]` and log p(z|y) / q(z|x,y) `[N, K]`."""
     generator = torch.Generator().manual_seed(seed)
     mean, log_variance = rule.encoder(digits.images, digits.labels)  # [N, S]
@@ -88,7 +88,7 @@ def fit_squeeze(ink, images) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def bounds(rule: NCA, digits: Digits, slope: float, offset: float) -> tuple[float, float]:
+def bounds(rule: NCA, digits: Pictures, slope: float, offset: float) -> tuple[float, float]:
     """The mean ELBO (one sample) and the importance-weighted bound, nats a picture."""
     one, many = [], []
     for first in range(0, len(digits), 10):

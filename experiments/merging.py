@@ -63,7 +63,7 @@ def teach(teachers: list[NCA], images, labels, noise, config, seeds):
 def distil(student: NCA, teachers: list[NCA], data: Dataset, config: TrainingConfig, watch) -> None:
     """Let the student imitate the ten: the same starts, fire masks and codes, the same states."""
     generator = torch.Generator().manual_seed(config.seed)
-    optimisers = Optimisers(student)
+    optimisers = Optimisers(student, config)
     for iteration in range(config.iterations):
         pick = torch.randint(len(data.train), (config.batch_size,), generator=generator)
         images, labels = data.train.images[pick], data.train.labels[pick]

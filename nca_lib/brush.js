@@ -1,13 +1,14 @@
-// A canvas that shows a picture (grey bytes, 0 is ink) and tells where it was erased, by pointer
+// A canvas that shows a picture (three bytes a cell: red, green, blue) and tells where it was erased, by pointer
 // or by keys. A ring shows what the brush would erase.
 const SCALE = 10; // screen pixels a cell
 const ORANGE = "#d55e00";
 const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 function render({ model, el }) {
-  const size = model.get("size");
+  const [height, width] = model.get("size");
   const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = size * SCALE;
+  canvas.width = width * SCALE;
+  canvas.height = height * SCALE;
   canvas.className = "nca-brush";
   canvas.tabIndex = 0;
   canvas.setAttribute("role", "application"); // keys are for the canvas, not for the reader
@@ -15,12 +16,12 @@ function render({ model, el }) {
   canvas.title = model.get("label");
   el.setAttribute("data-lm-suppress-shortcuts", "true"); // nor for JupyterLab
   Object.assign(canvas.style, {
-    width: `${size * SCALE}px`, border: "1px solid #bbb", margin: "2px",
+    width: `${width * SCALE}px`, border: "1px solid #bbb", margin: "2px",
     cursor: "crosshair", touchAction: "none",
   });
   el.appendChild(canvas);
 
-  const small = new OffscreenCanvas(size, size);
+  const small = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d");
   let points = []; // of the stroke that is being drawn, [x, y] in cells
   let pointer = null; // where it is, if it is over the canvas
@@ -32,10 +33,10 @@ function render({ model, el }) {
   };
   const target = () => [model.get("x") + 0.5, model.get("y") + 0.5]; // the middle of that cell
   const draw = () => {
-    const bytes = model.get("picture"), picture = new ImageData(size, size);
-    for (let i = 0; i < size * size; i++) {
-      const grey = bytes.getUint8(i);
-      picture.data.set([grey, grey, grey, 255], 4 * i);
+    const bytes = model.get("picture"), picture = new ImageData(width, height);
+    for (let i = 0; 3 * i < bytes.byteLength; i++) {
+      const colour = [0, 1, 2].map((k) => bytes.getUint8(3 * i + k));
+      picture.data.set([...colour, 255], 4 * i);
     }
     small.getContext("2d").putImageData(picture, 0, 0);
     context.imageSmoothingEnabled = false;
@@ -54,9 +55,9 @@ function render({ model, el }) {
   };
   const follow = (event) => {
     const box = canvas.getBoundingClientRect(), before = pointer;
-    const cells = (at, start, length) => ((at - start) / length) * size;
     pointer = [
-      cells(event.clientX, box.left, box.width), cells(event.clientY, box.top, box.height),
+      ((event.clientX - box.left) / box.width) * width,
+      ((event.clientY - box.top) / box.height) * height,
     ];
     if (down) { // a quick pointer jumps: fill the gap
       const from = points.length ? before : pointer;
@@ -86,8 +87,8 @@ function render({ model, el }) {
     event.stopPropagation();
     pointer = null;
     if (move) {
-      const to = (name, by) => Math.min(size - 1, Math.max(0, model.get(name) + by));
-      model.set({ x: to("x", move[0]), y: to("y", move[1]) });
+      const to = (name, by, size) => Math.min(size - 1, Math.max(0, model.get(name) + by));
+      model.set({ x: to("x", move[0], width), y: to("y", move[1], height) });
       model.save_changes();
     } else {
       points = [target()];

@@ -1,26 +1,29 @@
 """What a cell's state is: its channels, when it is alive, how a growth starts, and damage.
 
-A state is float `[B, C, H, W]`: `C` numbers for each cell of each sample's grid.
+A state is float `[B, C, H, W]`: `C` numbers for each cell of each sample's grid. The ink comes
+first, one channel for digits, four for coloured pictures; then life, the anchor, hidden channels.
 """
 
 from __future__ import annotations
+
+from nca_lib.kinds import MNIST
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-INK = 0  # channel of the cell state: the picture
-LIFE = 1  # tissue that may carry ink
-ANCHOR = 2  # where the growth began, for rules that are taught to know; from here on hidden
+INK = 0  # channel of a digit's cell state: the picture
+LIFE = MNIST.life  # tissue that may carry ink
+ANCHOR = MNIST.anchor  # where the growth began, for rules that are taught to know; then hidden ones
 ALIVE_ABOVE = 0.1  # Growing NCA (Mordvintsev et al., 2020), "Living cells"
 
-SIZE = 28  # cells a side, as MNIST has pixels
+SIZE = MNIST.size[0]  # cells a side, as MNIST has pixels
 BLUR = 5  # side of the box blur, as in the project's origin
 
 
-def alive(state: Tensor) -> Tensor:
+def alive(state: Tensor, life: int = LIFE) -> Tensor:
     """The alive mask, bool `[B, 1, H, W]`: life in the 3x3 neighbourhood exceeds 0.1."""
-    return F.max_pool2d(state[:, LIFE : LIFE + 1], 3, stride=1, padding=1) > ALIVE_ABOVE
+    return F.max_pool2d(state[:, life : life + 1], 3, stride=1, padding=1) > ALIVE_ABOVE
 
 
 def sides(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -28,36 +31,39 @@ def sides(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-def seed_state(count: int, channels: int, size: int | tuple[int, int] = SIZE) -> Tensor:
+def seed_state(
+    count: int, channels: int, size: int | tuple[int, int] = SIZE, life: int = LIFE
+) -> Tensor:
     """`[count, channels, H, W]`: all empty, but for one living cell in the middle.
 
     The seed's life and hidden channels are 1; it carries no ink.
     """
     height, width = sides(size)
     state = torch.zeros(count, channels, height, width)
-    state[:, LIFE:, height // 2, width // 2] = 1.0
+    state[:, life:, height // 2, width // 2] = 1.0
     return state
 
 
 def blur(images: Tensor) -> Tensor:
-    """5x5 box blur with an empty border, `[B, 1, H, W]` to the same."""
+    """5x5 box blur with an empty border, `[B, I, H, W]` to the same."""
     return F.avg_pool2d(images, BLUR, stride=1, padding=BLUR // 2)
 
 
 def blurred_state(images: Tensor, channels: int) -> Tensor:
     """The start of restoration, `[B, channels, H, W]`: ink is the blur, life 1 where it shows."""
-    blurred = blur(images)
+    blurred, ink = blur(images), images.shape[1]
     state = images.new_zeros(len(images), channels, *images.shape[2:])
-    state[:, INK] = blurred[:, 0]
-    state[:, LIFE] = (blurred[:, 0] > 0).to(images.dtype)
+    state[:, :ink] = blurred
+    state[:, ink] = (blurred > 0).any(1).to(images.dtype)
     return state
 
 
 def starts(task: str, images: Tensor, channels: int) -> Tensor:
-    """Starting states `[B, C, H, W]`: a seed, or for restoration the blurred picture."""
+    """Starting states `[B, C, H, W]` for images `[B, I, H, W]`: a seed, or the blurred picture."""
     if task == "restore":
         return blurred_state(images, channels)
-    return seed_state(len(images), channels, tuple(images.shape[2:])).to(images)
+    life = images.shape[1]
+    return seed_state(len(images), channels, tuple(images.shape[2:]), life).to(images)
 
 
 def erase(state: Tensor, region: Tensor) -> Tensor:
@@ -80,6 +86,22 @@ def square(top: int, left: int, side: int, size: int | tuple[int, int] = SIZE) -
     region = torch.zeros(sides(size), dtype=torch.bool)
     region[top : top + side, left : left + side] = True
     return region
+
+
+def half_at(
+    centre_y: Tensor, centre_x: Tensor, angle: Tensor, size: int | tuple[int, int] = SIZE
+) -> Tensor:
+    """All cells on one side of a line, bool `[B, H, W]`.
+
+    Args:
+        centre_y, centre_x: a point of the line, in cells, `[B]`.
+        angle: in radians, `[B]`: 0 takes the cells to the right, pi / 2 those below.
+        size: of the grid.
+    """
+    height, width = sides(size)
+    y, x = torch.arange(height)[:, None], torch.arange(width)[None]
+    down, right = (y - centre_y[:, None, None]), (x - centre_x[:, None, None])
+    return down * angle.sin()[:, None, None] + right * angle.cos()[:, None, None] > 0
 
 
 def half_plane(side: str, size: int | tuple[int, int] = SIZE) -> Tensor:

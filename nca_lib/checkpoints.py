@@ -11,11 +11,13 @@ import json
 import os
 import struct
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.resources import files
 from pathlib import Path
 
 from nca_lib.errors import InputError
+from nca_lib.inputs import as_whole
+from nca_lib.kinds import MNIST, Kind
 from nca_lib.rule import NCA, RuleConfig
 
 import torch
@@ -27,6 +29,7 @@ VERSION = 2  # of the layout of files; 1 had no digest
 RULE, RUN = "nca_lib rule", "nca_lib run"
 SHIPPED = ("unified", "restore", *(f"digit-{d}" for d in range(10)))
 LARGEST = 65_536  # channels or units; more than any rule, less than what fills the memory
+LARGEST_SIDE = 512  # of a grid, in cells
 NOT_JSON = ("kind", "version", "digest")  # what the metadata holds as plain text
 PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -120,7 +123,10 @@ def check_header(path: Path, kind: str, header: dict, tensors: dict[str, Tensor]
 
 def save_rule(path: Path, rule: NCA, record: dict) -> None:
     """Write a rule with its configuration and training record (plain values)."""
-    write_tensors(path, RULE, rule.state_dict(), config=rule.settings(), record=record)
+    config = rule.settings()
+    if type(rule) is not NCA:
+        config["class"] = type(rule).__name__  # `load` must not make a plain NCA of it
+    write_tensors(path, RULE, rule.state_dict(), config=config, record=record)
 
 
 def load_tensors_into(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
@@ -141,45 +147,72 @@ def load_tensors_into(module: torch.nn.Module, tensors: dict[str, Tensor], path:
     module.load_state_dict(tensors)
 
 
-def load(name_or_path: str | Path) -> NCA:
+def load(name_or_path: str | Path, rule_class: type[NCA] = NCA) -> NCA:
     """A ready rule: `unified`, `restore`, `digit-0` ... `digit-9`, or a file written by a training.
 
-    The training record is at `rule.record`, the file's SHA-256 in `rule.record["sha256"]`.
+    The training record is at `rule.record`, the file's SHA-256 in `rule.record["sha256"]`. Give
+    `rule_class` for a file of a class of your own.
 
     Raises:
         InputError: no such file, or one that can't be used; the message says why.
     """
     path = resolve(name_or_path)
     tensors, metadata = read_tensors(path, RULE)
-    rule = NCA(read_config(path, metadata))
+    config, kind = read_config(path, metadata, rule_class.__name__)
+    kernels = tensors.get("kernels")
+    if kernels is not None and kernels.shape[1:] != (1, 3, 3):
+        raise InputError(f"{path}: its kernels have shape {list(kernels.shape)}, not [K, 1, 3, 3]")
+    rule = rule_class(config, kind, *([] if kernels is None else [kernels]))
     load_tensors_into(rule, tensors, path)
     if (rule.genome.spread.diagonal(dim1=1, dim2=2) <= 0).any():
         raise InputError(f"{path}: the spread of its styles is not positive; use another file")
     record = metadata.get("record", {})
     if not isinstance(record, dict):
         raise InputError(f"{path}: its training record can't be read ({record!r:.40})")
-    rule.record = checked_record(path, record) | {"sha256": sha256(path)}
+    rule.record = checked_record(path, record, len(kind.classes)) | {"sha256": sha256(path)}
     return rule.eval()
 
 
-def read_config(path: Path, metadata: dict) -> RuleConfig:
-    """The configuration in a rule's metadata."""
+def read_config(path: Path, metadata: dict, rule_class: str) -> tuple[RuleConfig, Kind]:
+    """The configuration in a rule's metadata, and the kind of its pictures (none: MNIST's)."""
     try:
-        config = metadata["config"]
-        unknown = config.keys() - {f.name for f in fields(RuleConfig)}
+        given = dict(metadata["config"].items())
+        written_for = given.pop("class", NCA.__name__)
+        if written_for != rule_class:
+            raise InputError(
+                f"a rule of the class {written_for}, not {rule_class}: give its class to load"
+            )
+        kind = read_kind(given)
+        unknown = given.keys() - {f.name for f in fields(RuleConfig)}
         if unknown:
-            raise InputError(f"{path}: unknown setting {sorted(unknown)[0]!r} in its configuration")
-        config = RuleConfig(**config)
+            raise InputError(f"unknown setting {sorted(unknown)[0]!r} in its configuration")
+        config = RuleConfig(**given)
+        if config.channels <= kind.life:
+            raise InputError(f"{config.channels} channels can't hold {kind.ink} of ink and life")
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: its configuration can't be read ({error})") from error
-    if max(config.channels, config.hidden, config.label_dim, config.style_dim) > LARGEST:
+    sizes = config.channels, config.hidden, config.label_dim, config.style_dim
+    if max(sizes) > LARGEST:
         raise InputError(f"{path}: its configuration names a size above {LARGEST}")
-    return config
+    return config, kind
 
 
-def checked_record(path: Path, record: dict) -> dict:
+def read_kind(given: dict) -> Kind:
+    """Take the kind of pictures out of a configuration; files from before it had one: MNIST."""
+    names = {f.name for f in fields(Kind)} & given.keys()
+    kind = replace(MNIST, **{name: given.pop(name) for name in names})
+    lists = all(isinstance(part, (list, tuple)) for part in (kind.classes, kind.size))
+    if not lists or not kind.classes or not all(isinstance(name, str) for name in kind.classes):
+        raise InputError("its classes or its size can't be read")
+    size = tuple(as_whole(side, "a side", least=1) for side in kind.size)
+    if len(size) != 2 or max(size) > LARGEST_SIDE:
+        raise InputError(f"its size is {list(size)}: want height and width up to {LARGEST_SIDE}")
+    return Kind(tuple(kind.classes), as_whole(kind.ink, "ink", least=1), size)
+
+
+def checked_record(path: Path, record: dict, classes: int) -> dict:
     """The record, if the parts that evaluation goes by are of the right kind."""
     training, digits = record.get("training", {}), record.get("digits", [0])
     steps = training.get("loss_steps", [1]) if isinstance(training, dict) else None
@@ -187,8 +220,8 @@ def checked_record(path: Path, record: dict) -> dict:
         fine = isinstance(values, list) and values
         if not fine or not all(type(v) is int and v >= least for v in values):
             raise InputError(f"{path}: its training record can't be read")
-    if training.get("task", "grow") not in ("grow", "restore") or max(digits) > 9:
-        raise InputError(f"{path}: its training record names an unknown task or digit")
+    if training.get("task", "grow") not in ("grow", "restore") or max(digits) >= classes:
+        raise InputError(f"{path}: its training record names an unknown task or class")
     return record
 
 

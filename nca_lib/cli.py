@@ -14,19 +14,29 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from nca_lib import __version__
-from nca_lib.cells import INK, SIZE, starts
 from nca_lib.checkpoints import load, sha256
-from nca_lib.data import Dataset, load_digits
+from nca_lib.data import load_data
+from nca_lib.dataset import Dataset
 from nca_lib.errors import InputError
-from nca_lib.inputs import DIGITS, as_labels
+from nca_lib.handwriting import read_picture, style_warning
+from nca_lib.inputs import as_labels, as_whole
+from nca_lib.judge import judge_for, save_judge, train_judge
+from nca_lib.kinds import Kind
 from nca_lib.plots import save_gif, save_strip
 from nca_lib.report import painter, read_logs, report
-from nca_lib.rollout.fire import check_seed, streams
+from nca_lib.rollout.fire import check_seed
 from nca_lib.rule import NCA, RuleConfig
 from nca_lib.stopping import Stopped, say
 from nca_lib.training import Outputs, TrainingConfig, TrainingDiverged, train
-from nca_lib.training.presets import PRESETS
-from nca_lib.training.pretraining import initial_rule, load_digit_rules, merge, pretrain, widen
+from nca_lib.training.presets import PAINT, PRESETS
+from nca_lib.training.pretraining import (
+    initial_rule,
+    load_digit_rules,
+    merge,
+    pretrain,
+    rule_name,
+    widen,
+)
 from nca_lib.training.ranks import Ranks, from_torchrun
 
 import torch
@@ -34,7 +44,10 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
 ABOUT = """Grow handwritten digits with a neural cellular automaton: train the rule, measure it,
-watch it. Start with `nca run`: ten minutes on a laptop, no network needed."""
+watch it. Start with `nca run`: ten minutes on a laptop, no network needed. Then give it your own
+handwriting (`nca redraw`) and your own coloured pictures (`nca paint`)."""
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+DataName = Literal["mnist", "fashion", "kmnist", "letters", "pictures"]
 PresetName = Literal["quick", "full"]
 DataRoot = Annotated[str | None, tyro.conf.arg(metavar="DIR")]
 
@@ -51,13 +64,15 @@ def pick_device(name: str) -> torch.device:
 class Common:
     """What most commands take."""
 
+    data: DataName = "mnist"  # which pictures; 'pictures' are those of a folder of your own
     data_root: DataRoot = None  # holds MNIST/raw, or 'embedded'; default $NCA_DATA, else by preset
     preset: PresetName = "quick"  # quick: embedded sample, minutes. full: all of MNIST, hours
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"  # auto takes a CUDA GPU if there is one
+    device: DeviceName = "auto"  # auto takes a CUDA GPU if there is one
 
     def open(self) -> tuple[torch.device, Dataset]:
         """The device and the data."""
-        device, data = pick_device(self.device), load_digits(self.data_root, self.preset)
+        device = pick_device(self.device)
+        data = load_data(self.data, self.data_root, self.preset)
         print(f"data: {data.source}")
         return device, data
 
@@ -73,13 +88,13 @@ class Training(Common):
     def folder(self) -> Path:
         return self.out or Path("runs") / self.preset
 
-    def train_one(self, rule: NCA, config, data: Dataset, name: str, start: dict, ranks=None):
+    def train_one(self, rule: NCA, config, data: Dataset, name: str, origin: dict, ranks=None):
         """One training, with its picture; returns the rule's file."""
         outputs = Outputs(self.folder, name)
         if sys.stderr is None or not sys.stderr.isatty():
             print(f"{name}: {config.iterations} iterations, log in {outputs.log}", flush=True)
         train(
-            rule, data.train, config, outputs, source=data.name, start=start, resume=self.resume,
+            rule, data.train, config, outputs, source=data.name, origin=origin, resume=self.resume,
             watch=painter(data, outputs.picture, config.steps), ranks=ranks,
         )  # fmt: skip
         print(f"{name}: {config.iterations} iterations -> {outputs.rule}", flush=True)
@@ -98,7 +113,7 @@ RULE_FIELDS = {f.name for f in fields(RuleConfig)}
 
 @dataclass(frozen=True)
 class Pretrain(Training):
-    """Train ten rules, one per digit, in parallel and from one common initialisation."""
+    """Train a rule per class: ten rules for ten digits, in parallel, from one initialisation."""
 
     rule: RuleConfig = field(default_factory=RuleConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -110,13 +125,14 @@ class Pretrain(Training):
         ranks, device = Ranks.join(pick_device(self.device))
         _, data = self.open()
         pretrain(
-            self.rule, data.train, self.training, self.folder, source=data.name,
+            self.rule, data.train, self.training, self.folder, kind=data.kind, source=data.name,
             resume=self.resume, workers=self.workers, device=str(device), progress=ranks.first,
             ranks=ranks,
         )  # fmt: skip
         ranks.leave()
-        files = f"{self.folder / 'digit-0.safetensors'} ..."
-        print(f"ten digits, {self.training.iterations} iterations each -> {files}")
+        count, name = len(data.kind.classes), rule_name(0, data.kind)
+        files = f"{self.folder / name}.safetensors ..."
+        print(f"{count} rules, {self.training.iterations} iterations each -> {files}")
 
 
 @dataclass(frozen=True)
@@ -132,12 +148,12 @@ class Finetune(Training):
     def __call__(self) -> None:
         refuse(self.training, PRESETS[self.preset].finetune, {"task"}, "use `nca restore`")
         ranks, device = Ranks.join(pick_device(self.device))
-        rule, start = self.begin()
         _, data = self.open()
-        self.train_one(rule.to(device), self.training, data, "unified", start, ranks)
+        rule, origin = self.begin(data.kind)
+        self.train_one(rule.to(device), self.training, data, "unified", origin, ranks)
         ranks.leave()
 
-    def begin(self) -> tuple[NCA, dict]:
+    def begin(self, kind: Kind) -> tuple[NCA, dict]:
         """The rule to start from, and what it is made of."""
         usual, seed = PRESETS[self.preset].rule, self.training.seed
         if self.start is not None and (self.start.is_file() or self.start.suffix):
@@ -153,17 +169,17 @@ class Finetune(Training):
                 raise InputError(
                     f"--from {self.start} can't take effect: --merge scratch uses none"
                 )
-            return initial_rule(self.rule, seed), {"merge": "scratch"}
-        return merged(self.start or self.folder, self.merge or "mean", self.rule, usual, seed)
+            return initial_rule(self.rule, seed, kind), {"merge": "scratch"}
+        rules = load_digit_rules(self.start or self.folder, kind)
+        return merged(rules, self.merge or "mean", self.rule, usual, seed)
 
 
-def merged(folder: Path, how: str, given: RuleConfig, usual: RuleConfig, seed: int):
-    """The merger of the ten rules in a folder, and what it is made of."""
-    rules = load_digit_rules(folder)
+def merged(rules: list[NCA], how: str, given: RuleConfig, usual: RuleConfig, seed: int):
+    """The merger of ten rules, and what it is made of."""
     names = {n for n in RULE_FIELDS if getattr(given, n) != getattr(rules[0].config, n)}
-    refuse(given, usual, names, f"the ten rules in {folder} have their own")
-    start = {"merge": how, "sha256": [rule.record["sha256"] for rule in rules]}
-    return merge(rules, how, seed), start
+    refuse(given, usual, names, "the pretrained rules have their own")
+    origin = {"merge": how, "sha256": [rule.record["sha256"] for rule in rules]}
+    return merge(rules, how, seed), origin
 
 
 @dataclass(frozen=True)
@@ -180,7 +196,7 @@ class Restore(Training):
         refuse(self.training, plan.restore, names, why)
         ranks, device = Ranks.join(pick_device(self.device))
         _, data = self.open()
-        rule = initial_rule(self.rule, self.training.seed).to(device)
+        rule = initial_rule(self.rule, self.training.seed, data.kind).to(device)
         self.train_one(rule, self.training, data, "restore", {"merge": "scratch"}, ranks)
         ranks.leave()
 
@@ -193,6 +209,7 @@ class Evaluate(Common):
     split: Literal["test", "validation"] = "test"  # validation is for choosing between rules
     json: Path | None = None  # write all results here
     figures: Path | None = None  # write figures into this folder
+    judge: Path | None = None  # of `nca judge`, for pictures that the shipped judge can't read
     limit: int | None = None  # only the first pictures
     seed: int = 0  # of fire masks, damage and styles
 
@@ -200,43 +217,162 @@ class Evaluate(Common):
         device, rule = pick_device(self.device), load(self.weights)
         check_seed(self.seed)
         _, data = self.open()
-        report(rule.to(device), data, self.split, self.seed, self.limit, self.json, self.figures)
+        judge = judge_for(data.kind, self.judge)
+        report(
+            rule.to(device), data, self.split, self.seed, self.limit, self.json, self.figures,
+            judge=judge,
+        )  # fmt: skip
+
+
+def save_growth(frames, names: list[str], out: Path, title: str) -> None:
+    """Write states `[R, B, C, H, W]` as a film strip or as an animation, by suffix.
+
+    Raises:
+        InputError: another suffix, or a file that can't be written.
+    """
+    ink = frames.clamp(0, 1).cpu()
+    if out.suffix.lower() == ".gif":
+        save_gif(ink, out)
+    else:
+        save_strip(ink, out, names, title)
+
+
+def check_film(out: Path) -> None:
+    if out.suffix.lower() not in (".png", ".gif"):
+        raise InputError(f"--out {out}: end it in .png (film strip) or .gif (animation)")
+
+
+def grower(weights: str, device: str) -> NCA:
+    """A rule that grows pictures from one cell."""
+    rule = load(weights).to(pick_device(device))
+    if rule.task != "grow" or rule.record.get("hooks", {}).get("start"):
+        raise InputError(f"{weights} does not grow from one cell: give another rule")
+    return rule
+
+
+def label_in(text: str, rule: NCA, weights: str) -> int:
+    """A label that was given by number or name, and that the rule has learned."""
+    classes = rule.kind.classes
+    number = text.isdecimal() and text not in classes
+    label = as_labels(int(text) if number else text, classes).item()
+    if label not in rule.known:
+        raise InputError(f"{weights} has never seen a {classes[label]}: give another rule")
+    return label
+
+
+def labels_in(text: str, rule: NCA, weights: str) -> list[int]:
+    """Labels given as a range (0-9) or as a list (3,5,7, or names)."""
+    ends = re.fullmatch(r"(\d+)-(\d+)", text)
+    many = [str(n) for n in range(int(ends[1]), int(ends[2]) + 1)] if ends else text.split(",")
+    if not many or len(many) > len(rule.kind.classes):
+        raise InputError(f"--labels {text}: give a range (0-9) or a list (3,5,7), each label once")
+    return [label_in(name.strip(), rule, weights) for name in many]
 
 
 @dataclass(frozen=True)
 class Grow:
     """Grow a digit from one cell, in a style drawn from the seed, and save the growth."""
 
-    digit: Positional[int]  # 0 to 9
+    digit: Positional[str]  # 0 to 9, or the name of another class
     out: Path  # a film strip (.png) or an animation (.gif)
     weights: str = "unified"  # a shipped rule, or a file
     steps: int | None = None  # default: twice the training steps
     seed: int = 0  # of style and fire masks
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"  # auto takes a CUDA GPU if there is one
+    device: DeviceName = "auto"  # auto takes a CUDA GPU if there is one
 
     def __call__(self) -> None:
-        suffix = self.out.suffix.lower()
-        if suffix not in (".png", ".gif"):
-            raise InputError(f"--out {self.out}: end it in .png (film strip) or .gif (animation)")
-        rule, labels = load(self.weights).to(pick_device(self.device)), as_labels(self.digit)
-        if rule.task != "grow":
-            raise InputError(
-                f"{self.weights} restores blurred pictures, it can't grow: evaluate it"
-            )
-        if self.digit not in rule.record.get("digits", range(DIGITS)):
-            raise InputError(f"{self.weights} has never seen a {self.digit}: give another rule")
-        steps = 2 * rule.trained_steps if self.steps is None else self.steps
-        generator = torch.Generator().manual_seed(check_seed(self.seed))
-        style = torch.randn(1, rule.config.style_dim, generator=generator)
-        start = starts("grow", torch.zeros(1, 1, SIZE, SIZE), rule.config.channels)
-        start = start.to(rule.kernels)
-        with torch.inference_mode():
-            genome = rule.genome(labels, style)
-            seeds, record = streams(1, self.seed), range(1, steps + 1)
-            frames = rule.rollout(start, genome, steps, seeds, record)  # [steps, 1, C, 28, 28]
-        ink = torch.cat([start[None], frames])[:, 0, INK].clamp(0, 1).cpu()  # [steps + 1, 28, 28]
-        (save_gif if suffix == ".gif" else save_strip)(ink, self.out)
-        print(f"a {self.digit} in {steps} steps -> {self.out}")
+        check_film(self.out)
+        rule = grower(self.weights, self.device)
+        label, generator = label_in(self.digit, rule, self.weights), torch.Generator()
+        style = torch.randn(
+            1, rule.config.style_dim, generator=generator.manual_seed(check_seed(self.seed))
+        )
+        frames, name = rule.grow(label, style, self.steps, self.seed), rule.kind.classes[label]
+        ink = frames[:, :, : rule.kind.ink]  # [steps + 1, 1, I, H, W]
+        save_growth(ink, [""], self.out, f"One cell grows into a {name}")
+        print(f"a {name} in {len(frames) - 1} steps -> {self.out}")
+
+
+@dataclass(frozen=True)
+class Redraw:
+    """Grow a digit of your own handwriting: a photo, a scan or a drawing, one digit on it."""
+
+    picture: Positional[Path]  # PNG or JPG, dark on light or light on dark, any size
+    label: str  # which digit it is
+    out: Path  # a film strip (.png) or an animation (.gif)
+    labels: str | None = None  # what to write in this hand: 0-9, or 3,5,7; default: --label
+    weights: str = "unified"  # a shipped rule, or a file
+    steps: int | None = None  # default: twice the training steps
+    seed: int = 0  # of the fire masks
+    device: DeviceName = "auto"  # auto takes a CUDA GPU if there is one
+
+    def __call__(self) -> None:
+        check_film(self.out)
+        rule = grower(self.weights, self.device)
+        if rule.kind.ink != 1 or rule.encoder is None:
+            raise InputError(f"{self.weights} knows no handwriting: give a rule with styles")
+        label = label_in(self.label, rule, self.weights)
+        labels = labels_in(self.labels or self.label, rule, self.weights)
+        picture = read_picture(self.picture)  # [1, H, W]
+        warning = style_warning(rule, rule.infer_style(picture[None], label)[0])
+        if warning:
+            print(f"careful: {warning}")
+        frames = rule.redraw(picture, label, labels, self.steps, check_seed(self.seed)).cpu()
+        ink = frames[:, :, :1]  # [steps + 1, B, 1, H, W]
+        original = picture.expand(len(ink), 1, *picture.shape)
+        names = [self.picture.name, *(rule.kind.classes[label] for label in labels)]
+        film = torch.cat([original, ink], 1)
+        save_growth(film, names, self.out, "Your hand, grown from one cell")
+        print(f"{', '.join(names[1:])} in the hand of {names[0]} -> {self.out}")
+
+
+@dataclass(frozen=True)
+class Paint:
+    """Learn to grow coloured pictures of your own, one per class: they grow, hold and heal."""
+
+    data_root: DataRoot = None  # folder of PNGs, up to 96 x 96; default: our three
+    rule: RuleConfig = field(default_factory=lambda: PAINT.rule)
+    training: TrainingConfig = field(default_factory=lambda: PAINT.training)
+    out: Path = Path("runs/paint")  # folder for all that is written
+    resume: bool = False  # go on where a stopped run left off
+    device: DeviceName = "auto"  # auto takes a CUDA GPU if there is one
+
+    def __call__(self) -> None:
+        started, seed = time.perf_counter(), self.training.seed
+        refuse(self.training, PAINT.training, {"task"}, "use `nca restore --data pictures`")
+        work = Training(
+            data="pictures", data_root=self.data_root, out=self.out, resume=self.resume,
+            device=self.device,
+        )  # fmt: skip
+        device, data = work.open()
+        rule = initial_rule(self.rule, seed, data.kind).to(device)
+        file = work.train_one(rule, self.training, data, "paint", {"merge": "scratch"})
+        rule, places = load(file).to(device), (self.out / "paint.json", self.out / "figures")
+        files = report(rule, data, "test", seed, None, *places, logs=read_logs(self.out))
+        for name in data.kind.classes:
+            files.append(self.out / f"grow-{name}.gif")
+            Grow(name, files[-1], str(file), None, seed, self.device)()
+        print(f"\nwritten in {(time.perf_counter() - started) / 60:.1f} minutes:")
+        print("\n".join(f"  {path}" for path in [file, *files]))
+
+
+@dataclass(frozen=True)
+class Judge(Common):
+    """Train a judge, the classifier that reads grown pictures, for digits or for other classes."""
+
+    epochs: int = 12
+    seed: int = 0
+    out: Path = Path("runs/judge.safetensors")  # give it to `nca evaluate --judge`
+
+    def __call__(self) -> None:
+        _, data = self.open()
+        if min(len(data.train), len(data.validation)) == 0 or min(data.kind.size) < 8:
+            raise InputError(f"{data.source}: too few pictures, or too small, to train a judge")
+        epochs = as_whole(self.epochs, "--epochs", 1)
+        judge, record = train_judge(data, epochs, check_seed(self.seed))
+        command = f"nca judge --data {self.data} --epochs {self.epochs} --seed {self.seed}"
+        save_judge(self.out, judge, record | {"command": command})
+        print(f"reads {record['test_accuracy']:.2%} of the test pictures -> {self.out}")
 
 
 @dataclass(frozen=True)
@@ -251,26 +387,30 @@ class RunAll(Training):
         check_seed(self.seed)
         started, plan, folder = time.perf_counter(), PRESETS[self.preset], self.folder
         device, data = self.open()
-        common = {"source": data.name, "resume": self.resume, "device": device.type}
+        if not data.held_out:
+            raise InputError(f"{data.source}: there is one per class: use nca paint")
+        kind, common = data.kind, {"source": data.name, "resume": self.resume}
         files = pretrain(
-            plan.rule, data.train, replace(plan.pretrain, seed=self.seed), folder, **common
-        )
+            plan.rule, data.train, replace(plan.pretrain, seed=self.seed), folder, kind=kind,
+            device=device.type, **common,
+        )  # fmt: skip
         each = f"{plan.pretrain.iterations} iterations each"
-        print(f"ten digits: {each} -> {files[0]} ... {files[-1].name}", flush=True)
-        rule, start = merged(folder, "mean", plan.rule, plan.rule, self.seed)
+        print(f"{len(files)} rules: {each} -> {files[0]} ... {files[-1].name}", flush=True)
+        rules = load_digit_rules(folder, kind)
+        rule, origin = merged(rules, "mean", plan.rule, plan.rule, self.seed)
         config = replace(plan.finetune, seed=self.seed)
-        files.append(self.train_one(rule.to(device), config, data, "unified", start))
-        rule, config = initial_rule(plan.restorer, self.seed), replace(plan.restore, seed=self.seed)
-        start = {"merge": "scratch"}
-        files.append(self.train_one(rule.to(device), config, data, "restore", start))
+        files.append(self.train_one(rule.to(device), config, data, "unified", origin))
+        config = replace(plan.restore, seed=self.seed)
+        rule, origin = initial_rule(plan.restorer, self.seed, kind), {"merge": "scratch"}
+        files.append(self.train_one(rule.to(device), config, data, "restore", origin))
         for name in ("unified", "restore"):
             print(f"\n{name}, on {data.source}", flush=True)
             rule = load(folder / f"{name}.safetensors").to(device)
             places = folder / f"{name}.json", folder / "figures" / name
             files += report(rule, data, "test", self.seed, None, *places, logs=read_logs(folder))
-        for digit in range(DIGITS):
-            files.append(folder / f"grow-{digit}.gif")
-            Grow(digit, files[-1], str(folder / "unified.safetensors"), None, self.seed,
+        for label in range(len(kind.classes)):
+            files.append(folder / f"grow-{label}.gif")
+            Grow(str(label), files[-1], str(folder / "unified.safetensors"), None, self.seed,
                  self.device)()  # fmt: skip
         print(f"\nwritten in {(time.perf_counter() - started) / 60:.1f} minutes:")
         print("\n".join(f"  {file}" for file in files))
@@ -313,6 +453,9 @@ def commands(preset: str) -> dict:
         "restore": Restore(rule=plan.restorer, training=plan.restore, **common),
         "evaluate": Evaluate(**common),
         "grow": Grow(digit=tyro.MISSING, out=tyro.MISSING),
+        "redraw": Redraw(picture=tyro.MISSING, label=tyro.MISSING, out=tyro.MISSING),
+        "paint": Paint(),
+        "judge": Judge(**common),
         "info": Info(),
     }
 

@@ -7,13 +7,15 @@ the trivial baselines beside them all. The digits measured are never those train
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from nca_lib import baselines
-from nca_lib.cells import INK, SIZE, blur, disc, erase, half_plane, square, starts
-from nca_lib.data import Dataset, Digits
+from nca_lib.cells import SIZE, blur, disc, erase, half_plane, square, starts
+from nca_lib.dataset import Dataset, Pictures
 from nca_lib.errors import InputError
-from nca_lib.inputs import DIGITS, as_whole
-from nca_lib.judge import FEATURES, Judge, load_judge
+from nca_lib.inputs import as_whole
+from nca_lib.judge import FEATURES, Judge, judge_for
+from nca_lib.kinds import MNIST
 from nca_lib.rollout.fire import check_seed, streams
 from nca_lib.rule import NCA
 
@@ -25,7 +27,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 BATCH = 250
 SUBSET = 1000  # persistence and regeneration use the first pictures only
-HEALING_STEPS = 64
+HEALING_STEPS = 64, 256
 SWITCH_STEPS = 96
 NEIGHBOURS = 5  # of coverage and density (Naeem et al., 2020)
 MAIN, SWITCHING, SAMPLES = range(3)  # streams: what draws them from a seed
@@ -52,7 +54,7 @@ def roll_out(
 
 
 @torch.inference_mode()
-def styles_of(rule: NCA, digits: Digits) -> Tensor | None:
+def styles_of(rule: NCA, digits: Pictures) -> Tensor | None:
     """The style of each picture, `[N, S]` on the CPU; None for a rule without styles."""
     if rule.encoder is None:
         return None
@@ -62,13 +64,13 @@ def styles_of(rule: NCA, digits: Digits) -> Tensor | None:
 
 def redraw(
     rule: NCA,
-    digits: Digits,
+    digits: Pictures,
     record: tuple[int, ...],
     seed: int = 0,
     styles: Tensor | None = None,
     seeds: Tensor | None = None,
 ) -> Tensor:
-    """Each picture from its label and inferred style (or `styles`), `[R, N, C, 28, 28]` on the CPU.
+    """Each picture from its label and inferred style (or `styles`), `[R, N, C, H, W]` on the CPU.
 
     A picture's fire masks follow from `seed` and its place (or are those of the streams `seeds`),
     so the batch size changes nothing.
@@ -80,7 +82,7 @@ def redraw(
 
 
 def pixel_accuracy(grown: Tensor, images: Tensor) -> float:
-    """Share of pixels on the right side of 0.5. Both `[N, 1, 28, 28]`."""
+    """Share of pixels (of each channel) on the right side of 0.5. Both `[N, I, H, W]`."""
     return ((grown > 0.5) == (images > 0.5)).double().mean().item()
 
 
@@ -92,6 +94,11 @@ def ink_iou(grown: Tensor, images: Tensor) -> float:
     return shares.mean().item()
 
 
+def squared_error(grown: Tensor, images: Tensor) -> float:
+    """Mean over all pixels and channels. Both `[N, I, H, W]`."""
+    return (grown.clamp(0, 1) - images).square().double().mean().item()
+
+
 @torch.inference_mode()
 def read_by_judge(judge: Judge, images: Tensor) -> tuple[Tensor, Tensor]:
     """What the judge reads, `[N]`, and its features, `[N, 64]`."""
@@ -99,27 +106,33 @@ def read_by_judge(judge: Judge, images: Tensor) -> tuple[Tensor, Tensor]:
     return judge.classes(features).argmax(1), features
 
 
-def measure(grown: Tensor, digits: Digits, judge: Judge) -> dict[str, float]:
+def judged(judge: Judge | None, images: Tensor, labels: Tensor) -> float | None:
+    """Share of pictures that the judge reads as their label; None if it does not know them."""
+    if judge is None:
+        return None
+    read, _ = read_by_judge(judge, images)
+    return (read == labels).double().mean().item()
+
+
+def measure(grown: Tensor, digits: Pictures, judge: Judge | None) -> dict[str, float | None]:
     """All measures that compare a picture with its target, one to one."""
     grown = grown.clamp(0, 1)
-    mse = (grown - digits.images).square().double().mean().item()
     similar = [
         ssim(a, b, data_range=1.0, reduction="none").reshape(-1)
         for a, b in zip(grown.split(BATCH), digits.images.split(BATCH), strict=True)
     ]
-    read, _ = read_by_judge(judge, grown)
     return {
         "pixel_accuracy": pixel_accuracy(grown, digits.images),
         "ink_iou": ink_iou(grown, digits.images),
-        "mse": mse,
+        "mse": squared_error(grown, digits.images),
         "psnr": min(psnr(grown, digits.images, data_range=1.0).item(), 100.0),  # finite in JSON
         "ssim": torch.cat(similar).double().mean().item(),
-        "judge_accuracy": (read == digits.labels).double().mean().item(),
+        "judge_accuracy": judged(judge, grown, digits.labels),
     }
 
 
-def baseline_pictures(train: Digits, test: Digits, length: int) -> dict[str, Tensor]:
-    """What every trivial baseline makes of the test digits, `[N, 1, 28, 28]` each."""
+def baseline_pictures(train: Pictures, test: Pictures, length: int) -> dict[str, Tensor]:
+    """What every trivial baseline makes of the test pictures, `[N, I, H, W]` each."""
     return {
         "black": baselines.black(test),
         "class_mean": baselines.class_mean(train, test),
@@ -129,61 +142,92 @@ def baseline_pictures(train: Digits, test: Digits, length: int) -> dict[str, Ten
     }
 
 
-def per_digit(grown: Tensor, digits: Digits, judge: Judge, rivals: dict[str, Tensor]) -> dict:
-    """The main measures for each label on its own, beside the baselines' pixel accuracy."""
+def per_class(
+    grown: Tensor,
+    digits: Pictures,
+    judge: Judge | None,
+    rivals: dict[str, Tensor],
+    classes: tuple[str, ...],
+) -> dict:
+    """The main measures for each class on its own, beside the baselines' pixel accuracy."""
     table = {}
     for label in digits.labels.unique().tolist():
         chosen = digits.labels == label
         of = digits.select(chosen)
-        table[str(label)] = {"n": len(of), **measure(grown[chosen], of, judge)}
-        table[str(label)]["baselines"] = {
-            name: pixel_accuracy(pictures[chosen], of.images) for name, pictures in rivals.items()
+        name = classes[label]
+        table[name] = {"n": len(of), **measure(grown[chosen], of, judge)}
+        table[name]["baselines"] = {
+            rival: pixel_accuracy(pictures[chosen], of.images) for rival, pictures in rivals.items()
         }
     return table
 
 
-def damages(count: int, seed: int) -> dict[str, Tensor]:
-    """Three kinds of damage: a 10x10 square, the left half, a disc somewhere in the middle."""
+def damages(count: int, seed: int, size: tuple[int, int] = MNIST.size) -> dict[str, Tensor]:
+    """Three kinds of damage: a square in the middle, the left half, a disc near the middle.
+
+    In a picture of 28 x 28 the square has a side of 10 cells, the disc a radius of 6.
+    """
     generator = torch.Generator().manual_seed(seed)
-    centre = 9 + 10 * torch.rand(2, count, generator=generator)
+    scale = min(size) / SIZE
+    side, corners = round(10 * scale), torch.tensor(size)[:, None] / 2 - 5 * scale
+    centre = corners + 10 * scale * torch.rand(2, count, generator=generator)
     return {
-        "square": square(9, 9, 10),
-        "half_plane": half_plane("left"),
-        "disc": disc(centre[0], centre[1], torch.full((count,), 6.0)),
+        "square": square((size[0] - side) // 2, (size[1] - side) // 2, side, size),
+        "half_plane": half_plane("left", size),
+        "disc": disc(*centre, torch.full((count,), 6.0 * scale), size),
     }
 
 
-def regeneration(rule: NCA, digits: Digits, grown: Tensor, steps: int, seed: int) -> dict:
-    """Pixel accuracy before damage, just after, and 64 steps later; `grown`: `[N, C, 28, 28]`."""
+def healing(rule: NCA, digits: Pictures, grown: Tensor, steps: int, seed: int) -> dict:
+    """How wounds heal: of each, the ink `[N, I, H, W]` before, after it, 64 and 256 steps later.
+
+    Args:
+        grown: states `[N, C, H, W]` after `steps` steps.
+    """
     styles, seeds = styles_of(rule, digits), streams(len(digits), seed, MAIN)
-    before = pixel_accuracy(grown[:, :1], digits.images)
-    results = {}
-    for name, region in damages(len(digits), seed).items():
+    ink, results = rule.kind.ink, {}
+    for name, region in damages(len(digits), seed, rule.kind.size).items():
         state = erase(grown, region)
-        healed = roll_out(rule, state, digits.labels, styles, (HEALING_STEPS,), seeds, steps)[-1]
-        results[name] = {
-            "before": before,
-            "after_damage": pixel_accuracy(state[:, :1], digits.images),
-            "after_64_steps": pixel_accuracy(healed[:, :1], digits.images),
-        }
+        later = roll_out(rule, state, digits.labels, styles, HEALING_STEPS, seeds, steps)
+        results[name] = {"before": grown[:, :ink], "after_damage": state[:, :ink]}
+        for after, healed in zip(HEALING_STEPS, later, strict=True):
+            results[name][f"after_{after}_steps"] = healed[:, :ink]
     return results
 
 
+def regeneration(rule: NCA, digits: Pictures, grown: Tensor, steps: int, seed: int) -> dict:
+    """Pixel accuracy before each damage, just after it, 64 and 256 steps later; as `healing`."""
+    return measured(healing(rule, digits, grown, steps, seed), digits, pixel_accuracy)
+
+
+def measured(shown: dict, digits: Pictures, by: Callable[[Tensor, Tensor], float]) -> dict:
+    """Pictures by two names each, compared with their targets."""
+    return {
+        name: {when: by(ink, digits.images) for when, ink in row.items()}
+        for name, row in shown.items()
+    }
+
+
+def blank(rule: NCA, count: int) -> Tensor:
+    """Pictures without ink, of the rule's kind, `[count, I, H, W]`."""
+    return torch.zeros(count, rule.kind.ink, *rule.kind.size)
+
+
 def switching(rule: NCA, steps: int, seed: int, judge: Judge, styles: int = 10) -> dict:
-    """Each digit, once grown, is told to become each other digit in the same style, 90 pairs.
+    """Each class, once grown, is told to become each other in the same style: 90 pairs of digits.
 
     Returns the share that the judge reads as the new label 96 steps later: of all, and of the pair
     that does worst.
     """
-    pairs = torch.where(~torch.eye(DIGITS, dtype=torch.bool))
-    old, new = (part.flatten().repeat(styles) for part in pairs)  # [90 * styles]
+    pairs = torch.where(~torch.eye(len(rule.kind.classes), dtype=torch.bool))
+    old, new = (part.flatten().repeat(styles) for part in pairs)  # [90 * styles] for digits
     generator = torch.Generator().manual_seed(seed)
     style = torch.randn(len(old), rule.config.style_dim, generator=generator)
     seeds = streams(len(old), seed, SWITCHING)
-    state = starts("grow", torch.zeros(len(old), 1, SIZE, SIZE), rule.config.channels)
+    state = starts("grow", blank(rule, len(old)), rule.config.channels)
     state = roll_out(rule, state, old, style, (steps,), seeds)[-1]
     state = roll_out(rule, state, new, style, (SWITCH_STEPS,), seeds, steps)[-1]
-    read, _ = read_by_judge(judge, state[:, INK : INK + 1].clamp(0, 1))
+    read, _ = read_by_judge(judge, state[:, : rule.kind.ink].clamp(0, 1))
     right = (read == new).double().view(styles, -1).mean(0)  # [90]
     worst = int(right.argmin())
     return {
@@ -216,14 +260,13 @@ def compare_sets(drawn: Tensor, real: Tensor) -> dict[str, float]:
     }
 
 
-def samples(rule: NCA, data: Dataset, test: Digits, seed: int, judge: Judge) -> dict:
-    """Digits grown with styles from the prior, beside two points of reference."""
+def samples(rule: NCA, data: Dataset, test: Pictures, seed: int, judge: Judge) -> dict:
+    """Pictures grown with styles from the prior, beside two points of reference."""
     generator = torch.Generator().manual_seed(seed)
     labels = test.labels[torch.randperm(len(test), generator=generator)]
     styles = torch.randn(len(labels), rule.config.style_dim, generator=generator)
-    blank = Digits(torch.zeros(len(labels), 1, SIZE, SIZE), labels)
-    seeds = streams(len(labels), seed, SAMPLES)
-    grown = redraw(rule, blank, (rule.trained_steps,), styles=styles, seeds=seeds)[-1, :, :1]
+    empty, seeds = Pictures(blank(rule, len(labels)), labels), streams(len(labels), seed, SAMPLES)
+    grown = redraw(rule, empty, (rule.trained_steps,), styles=styles, seeds=seeds)[-1]
     train = data.train.select(torch.isin(data.train.labels, test.labels.unique()))
     pca = baselines.class_pca(train, rule.config.style_dim)
     drawn = pca.sample(labels, generator).clamp(0, 1)
@@ -231,7 +274,7 @@ def samples(rule: NCA, data: Dataset, test: Digits, seed: int, judge: Judge) -> 
     _, real = read_by_judge(judge, test.images)
     results = {}
     for name, (images, wanted) in {
-        "rule": (grown.clamp(0, 1), labels),
+        "rule": (grown[:, : rule.kind.ink].clamp(0, 1), labels),
         "real_training_digits": (train.images[pick], train.labels[pick]),
         "class_pca_gaussian": (drawn, labels),
     }.items():
@@ -241,36 +284,45 @@ def samples(rule: NCA, data: Dataset, test: Digits, seed: int, judge: Judge) -> 
     return results.pop("rule") | {"n": len(labels), "references": results}
 
 
-def digits_for(rule: NCA, data: Dataset, split: str = "test", limit: int | None = None) -> Digits:
+def digits_for(rule: NCA, data: Dataset, split: str = "test", limit: int | None = None) -> Pictures:
     """The digits that a rule is measured on: those of its labels, the first `limit` of them.
 
     Raises:
-        InputError: another split, a limit below 1, no digits left.
+        InputError: another kind of pictures, another split, a limit below 1, no pictures left.
     """
+    if rule.kind != data.kind:
+        raise InputError(
+            f"the rule grows {', '.join(rule.kind.classes[:3])}, ... of {rule.kind.size}; "
+            f"{data.source} has {', '.join(data.kind.classes[:3])}, ... of {data.kind.size}: "
+            "choose the --data that it was trained on"
+        )
     if split not in ("test", "validation"):
         raise InputError(f"--split {split}: choose test or validation")
     if limit is not None and as_whole(limit, "--limit") < 1:
         raise InputError(f"--limit {limit}: evaluate at least 1 picture")
-    digits: Digits = getattr(data, split)
-    known = torch.tensor(rule.record.get("digits", range(DIGITS)))
+    digits: Pictures = getattr(data, split)
+    known = torch.tensor(rule.known)
     digits = digits.select(torch.isin(digits.labels, known)).limit(limit or len(digits))
     if not len(digits):
         raise InputError(f"{data.source} has no {split} digits with the labels {known.tolist()}")
     return digits
 
 
-def behaviour(rule: NCA, digits: Digits, seed: int) -> dict:
-    """How long a picture stays, whether it heals, and how it comes about; of the first digits."""
-    few, steps = digits.limit(SUBSET), rule.trained_steps
+def behaviour(rule: NCA, digits: Pictures, seed: int) -> dict:
+    """How long a picture stays, whether it heals, and how it comes about; of the first pictures."""
+    few, steps, ink = digits.limit(SUBSET), rule.trained_steps, rule.kind.ink
     long = redraw(rule, few, (steps, 4 * steps, 10 * steps), seed)
+    shown = {
+        "persistence": dict(zip(("1x", "4x", "10x"), long[:, :, :ink], strict=True)),
+        **healing(rule, few, long[0], steps, seed),
+    }
+    accuracy, error = (measured(shown, few, by) for by in (pixel_accuracy, squared_error))
     horizon = tuple(range(2, 4 * steps + 1, 2))
-    path = redraw(rule, few.limit(BATCH), horizon, seed)[:, :, :1]
+    path = redraw(rule, few.limit(BATCH), horizon, seed)[:, :, :ink]
     return {
-        "persistence": {
-            name: pixel_accuracy(frame[:, :1], few.images)
-            for name, frame in zip(("1x", "4x", "10x"), long, strict=True)
-        },
-        "regeneration": regeneration(rule, few, long[0], steps, seed),
+        "persistence": accuracy.pop("persistence"),
+        "regeneration": accuracy,
+        "mse_over_time": {"persistence": error.pop("persistence"), "regeneration": error},
         "accuracy_by_step": [
             [step, pixel_accuracy(frame, few.limit(BATCH).images)]
             for step, frame in zip(horizon, path, strict=True)
@@ -278,14 +330,20 @@ def behaviour(rule: NCA, digits: Digits, seed: int) -> dict:
     }
 
 
-def worst_of(ink: Tensor, digits: Digits, count: int = 10) -> list[int]:
+def worst_of(ink: Tensor, digits: Pictures, count: int = 10) -> list[int]:
     """The places of the pictures with the most wrong pixels, the worst first."""
     wrong = ((ink > 0.5) != (digits.images > 0.5)).double().mean((1, 2, 3))
     return wrong.argsort(descending=True, stable=True)[:count].tolist()
 
 
 def evaluate(
-    rule: NCA, data: Dataset, *, split: str = "test", seed: int = 0, limit: int | None = None
+    rule: NCA,
+    data: Dataset,
+    *,
+    split: str = "test",
+    seed: int = 0,
+    limit: int | None = None,
+    judge: Judge | None = None,
 ) -> dict:
     """Everything that is measured of a rule, as plain values for JSON; fractions in [0, 1].
 
@@ -295,13 +353,17 @@ def evaluate(
         split: "test" or "validation".
         seed: of fire masks, damage and prior styles.
         limit: only the first pictures.
+        judge: reads the pictures; None: the shipped one where it knows the classes, else nobody.
 
     Raises:
-        InputError: another split, a limit below 1, no digits left, a seed out of range.
+        InputError: another kind of pictures, another split, a limit below 1, no pictures left, a
+            seed out of range, a rule that was trained from starts of its own.
     """
+    if rule.record.get("hooks", {}).get("start"):
+        raise InputError("this rule was trained from starts of its own: measure it from those")
     started, digits = time.perf_counter(), digits_for(rule, data, split, limit)
-    judge, steps, seed = load_judge(), rule.trained_steps, check_seed(seed)
-    ink = redraw(rule, digits, (steps,), seed)[-1, :, INK : INK + 1]  # [N, 1, 28, 28]
+    judge, steps, seed = judge or judge_for(rule.kind), rule.trained_steps, check_seed(seed)
+    ink = redraw(rule, digits, (steps,), seed)[-1, :, : rule.kind.ink]  # [N, I, H, W]
     length = rule.config.style_dim or 16
     rivals = baseline_pictures(data.train, digits, length)
     beside = {name: measure(images, digits, judge) for name, images in rivals.items()}
@@ -309,17 +371,19 @@ def evaluate(
     results = {
         "n": len(digits), "split": split, "seed": seed, "task": rule.task, "steps": steps,
         "weights": rule.record.get("sha256"), "data": data.name,
+        "held_out": data.held_out,
         "parameters": rule.rule_parameters, "fitted": rule.fitted_numbers,
         **measure(ink, digits, judge),
-        "per_digit": per_digit(ink, digits, judge, rivals),
+        "per_digit": per_class(ink, digits, judge, rivals, rule.kind.classes),
         "worst": worst_of(ink, digits),
         "baselines": beside,
         **behaviour(rule, digits, seed),
     }  # fmt: skip
-    if len(rule.record.get("digits", range(DIGITS))) == DIGITS and rule.task == "grow":
+    every = len(rule.known) == len(rule.kind.classes) > 1
+    if judge is not None and every and rule.task == "grow":
         results["switching"] = switching(rule, steps, seed, judge)
     if rule.encoder is not None:
-        enough = len(digits) > FEATURES
+        enough = judge is not None and len(digits) > FEATURES
         results["samples"] = samples(rule, data, digits, seed, judge) if enough else None
     results["seconds"] = round(time.perf_counter() - started, 1)
     return results

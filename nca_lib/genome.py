@@ -1,6 +1,6 @@
 """The genome: what every cell is told at every step, `[B, G]`.
 
-It starts with the label embedding (which digit) and ends, where the rule has one, with the style
+It starts with the label embedding (which class) and ends, where the rule has one, with the style
 code (which handwriting). The code of a picture is inferred by a small encoder, as in a variational
 auto-encoder (Kingma & Welling, 2014), with the rule as the decoder.
 
@@ -16,7 +16,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from nca_lib.errors import InputError
-from nca_lib.inputs import DIGITS, as_labels, as_styles, check_images
+from nca_lib.inputs import as_labels, as_styles, check_images
+from nca_lib.kinds import MNIST, Kind
 
 import torch
 import torch.nn.functional as F
@@ -67,12 +68,12 @@ def fit_gaussian(codes: Tensor) -> tuple[Tensor, Tensor]:
 class Genome(nn.Module):
     """Label embedding, followed by the style code."""
 
-    def __init__(self, label_dim: int, style_dim: int):
+    def __init__(self, label_dim: int, style_dim: int, kind: Kind = MNIST):
         super().__init__()
-        self.style_dim = style_dim
-        self.labels = nn.Embedding(DIGITS, label_dim)
-        self.register_buffer("average", torch.empty(DIGITS, style_dim))  # code of the average hand
-        self.register_buffer("spread", torch.empty(DIGITS, style_dim, style_dim))  # triangular
+        self.style_dim, self.classes, count = style_dim, kind.classes, len(kind.classes)
+        self.labels = nn.Embedding(count, label_dim)
+        self.register_buffer("average", torch.empty(count, style_dim))  # code of the average hand
+        self.register_buffer("spread", torch.empty(count, style_dim, style_dim))  # triangular
         self.forget_styles()
 
     def forget_styles(self) -> None:
@@ -101,15 +102,15 @@ class Genome(nn.Module):
         return torch.linalg.solve_triangular(self.spread[labels], centred, upper=False)[:, :, 0]
 
     def forward(self, labels: Tensor, style: Tensor | None = None) -> Tensor:
-        """Labels 0-9, `[B]` or one, and styles `[B, S]` (None: zeros, the average hand): `[B, G]`.
+        """Labels `[B]` or one, and styles `[B, S]` (None: zeros, the average hand): `[B, G]`.
 
-        Labels may be a number, a list, an array or a tensor of any integer type.
+        Labels may be a number, a list, an array or a tensor of any integer type, or names.
 
         Raises:
-            InputError: a label outside 0-9, or a style of another length.
+            InputError: a label that no class has, or a style of another length.
         """
         table = self.labels.weight
-        labels = as_labels(labels, table.device)
+        labels = as_labels(labels, self.classes, table.device)
         if style is None:
             style = table.new_zeros(len(labels), self.style_dim)
         style = as_styles(style, len(labels), self.style_dim, table)
@@ -121,23 +122,25 @@ class Genome(nn.Module):
 class StyleEncoder(nn.Module):
     """Picture and label -> style code. Used in training and to redraw a given picture."""
 
-    def __init__(self, style_dim: int):
+    def __init__(self, style_dim: int, kind: Kind = MNIST):
         super().__init__()
-        self.style_dim = style_dim
-        self.conv1 = nn.Conv2d(1, 16, 3, stride=2, padding=1)
+        self.style_dim, self.kind = style_dim, kind
+        height, width = (-(-side // 8) for side in kind.size)  # halved three times, rounded up
+        self.conv1 = nn.Conv2d(kind.ink, 16, 3, stride=2, padding=1)
         self.conv2 = nn.Conv2d(16, 32, 3, stride=2, padding=1)
         self.conv3 = nn.Conv2d(32, 48, 3, stride=2, padding=1)
-        self.code = nn.Linear(48 * 4 * 4, 2 * style_dim)
-        self.label = nn.Embedding(DIGITS, 2 * style_dim)  # the same slant means less for a 1
+        self.code = nn.Linear(48 * height * width, 2 * style_dim)
+        # the same slant means less for a 1
+        self.label = nn.Embedding(len(kind.classes), 2 * style_dim)
         nn.init.zeros_(self.label.weight)
 
     def forward(self, images: Tensor, labels: Tensor) -> StyleCode:
-        """Images `[B, 1, 28, 28]` in [0, 1], labels `[B]`. Raises InputError for other input."""
-        labels = as_labels(labels, self.code.weight.device)
-        images = check_images(images).to(self.code.weight)
+        """Images `[B, I, H, W]` in [0, 1], labels `[B]`. Raises InputError for other input."""
+        labels = as_labels(labels, self.kind.classes, self.code.weight.device)
+        images = check_images(images, self.kind).to(self.code.weight)
         if len(images) != len(labels):
             raise InputError(f"{len(images)} images but {len(labels)} labels: give as many")
-        x = F.relu(self.conv1(images))  # [B, 16, 14, 14]
+        x = F.relu(self.conv1(images))  # [B, 16, 14, 14] for digits
         x = F.relu(self.conv2(x))  # [B, 32, 7, 7]
         x = F.relu(self.conv3(x))  # [B, 48, 4, 4]
         code = self.code(x.flatten(1)) + self.label(labels)  # [B, 2S]

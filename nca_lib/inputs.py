@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import operator
 
-from nca_lib.cells import SIZE
 from nca_lib.errors import InputError
+from nca_lib.kinds import MNIST, Kind
 
 import numpy as np
 import torch
 from torch import Tensor
 
-DIGITS = 10
+DIGITS = len(MNIST.classes)
 
 
 def as_tensor(values, name: str) -> Tensor:
@@ -33,12 +33,32 @@ def as_whole(value, name: str, least: int = 0) -> int:
     return number
 
 
-def as_labels(labels, device: torch.device | None = None) -> Tensor:
-    """Labels as int64 `[B]`: one number, a list, an array or a tensor of any integer type.
+def label_of(name: str, classes: tuple[str, ...]) -> int:
+    """The label of a class that is given by its name.
 
     Raises:
-        InputError: other types or shapes, or a label that is not from 0 to 9.
+        InputError: no class has this name.
     """
+    if name not in classes:
+        shown = ", ".join(classes[:12]) + (", ..." if len(classes) > 12 else "")
+        raise InputError(f"label {name!r}: choose one of {shown}")
+    return classes.index(name)
+
+
+def as_labels(
+    labels, classes: tuple[str, ...] = MNIST.classes, device: torch.device | None = None
+) -> Tensor:
+    """Labels as int64 `[B]`: one number, a list, an array or a tensor of any integer type.
+
+    A label is the place of its class in `classes`; names of classes are taken too.
+
+    Raises:
+        InputError: other types or shapes, or a label that no class has.
+    """
+    if isinstance(labels, str):
+        labels = label_of(labels, classes)
+    elif isinstance(labels, (list, tuple)) and labels and all(isinstance(x, str) for x in labels):
+        labels = [label_of(name, classes) for name in labels]
     tensor = as_tensor(labels, "labels")
     if tensor.dtype == torch.bool or tensor.is_floating_point() or tensor.is_complex():
         raise InputError(f"labels: want integers [N], got {tensor.dtype} {list(tensor.shape)}")
@@ -46,9 +66,9 @@ def as_labels(labels, device: torch.device | None = None) -> Tensor:
     if tensor.dim() > 1:
         raise InputError(f"labels: want integers [N], got the shape {list(tensor.shape)}")
     tensor = tensor.reshape(-1)
-    wrong = tensor[(tensor < 0) | (tensor >= DIGITS)]
+    wrong = tensor[(tensor < 0) | (tensor >= len(classes))]
     if len(wrong):
-        raise InputError(f"label {wrong[0].item()} is not a digit: labels go from 0 to 9")
+        raise InputError(f"label {wrong[0].item()}: labels go from 0 to {len(classes) - 1}")
     return tensor
 
 
@@ -82,11 +102,12 @@ def as_steps(record, steps: int) -> tuple[int, ...]:
     return wanted
 
 
-def check_images(images: Tensor) -> Tensor:
-    """The images, if they are float `[N, 1, 28, 28]` in [0, 1]; else an InputError."""
-    images = as_tensor(images, "images")
-    if images.dim() != 4 or tuple(images.shape[1:]) != (1, SIZE, SIZE):
-        raise InputError(f"images have shape {list(images.shape)}: want [N, 1, {SIZE}, {SIZE}]")
+def check_images(images: Tensor, kind: Kind = MNIST) -> Tensor:
+    """The images, if they are float `[N, I, H, W]` in [0, 1], of this kind; else an InputError."""
+    images, wanted = as_tensor(images, "images"), (kind.ink, *kind.size)
+    if images.dim() != 4 or tuple(images.shape[1:]) != wanted:
+        shape = ", ".join(str(number) for number in wanted)
+        raise InputError(f"images have shape {list(images.shape)}: want [N, {shape}]")
     if not images.is_floating_point():
         raise InputError(f"images are {images.dtype}: want float32 in [0, 1] (divide bytes by 255)")
     if len(images) and not (images.min() >= 0 and images.max() <= 1):  # NaN fails both

@@ -1,20 +1,21 @@
 """The judge: a small classifier that reads grown digits.
 
 It is trained on real digits only, apart from everything else, shipped frozen, and never seen by a
-rule in training. `python -m nca_lib.judge --data-root DIR` trains it again.
+rule in training. `nca judge` trains it again, and others for other pictures.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
+from dataclasses import asdict
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 
-from nca_lib.checkpoints import load_tensors_into, read_tensors, write_tensors
-from nca_lib.data import Dataset, Digits, load_digits
+from nca_lib.checkpoints import load_tensors_into, read_kind, read_tensors, write_tensors
+from nca_lib.dataset import Dataset, Pictures
+from nca_lib.errors import InputError
+from nca_lib.kinds import MNIST, Kind
 
 import torch
 import torch.nn.functional as F
@@ -26,45 +27,79 @@ FEATURES = 64
 
 
 class Judge(nn.Module):
-    """Three convolutions and a linear layer; 70,000 parameters."""
+    """Three convolutions and a linear layer; 70,000 parameters for digits."""
 
-    def __init__(self):
+    def __init__(self, kind: Kind = MNIST):
         super().__init__()
-        widths = (1, 24, 48, FEATURES)
+        self.kind = kind
+        widths, (height, width) = (kind.ink, 24, 48, FEATURES), kind.size
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(i, o, 5 if i == 1 else 3, padding=2 if i == 1 else 1)
-            for i, o in pairwise(widths)
+            nn.Conv2d(i, o, side, padding=side // 2)
+            for (i, o), side in zip(pairwise(widths), (5, 3, 3), strict=True)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(o) for o in widths[1:])
-        self.read = nn.Linear(FEATURES * 3 * 3, FEATURES)
-        self.classes = nn.Linear(FEATURES, 10)
+        self.read = nn.Linear(FEATURES * (height // 8) * (width // 8), FEATURES)
+        self.classes = nn.Linear(FEATURES, len(kind.classes))
 
     def features(self, images: Tensor) -> Tensor:
-        """What FID, coverage and density compare: `[N, 1, 28, 28]` in [0, 1] -> `[N, 64]`."""
+        """What FID, coverage and density compare: `[N, I, H, W]` in [0, 1] -> `[N, 64]`."""
         x = images
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = F.max_pool2d(F.relu(norm(convolution(x))), 2)  # 28 -> 14 -> 7 -> 3 cells a side
         return F.relu(self.read(x.flatten(1)))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits `[N, 10]`."""
+        """Logits `[N, L]`, one a class."""
         return self.classes(self.features(images))
 
 
-def load_judge() -> Judge:
-    """The shipped judge, frozen."""
-    path = Path(str(files("nca_lib") / "weights" / "judge.safetensors"))
+def load_judge(file: Path | None = None) -> Judge:
+    """The shipped judge of MNIST's digits, or one that `nca judge` wrote; frozen.
+
+    Raises:
+        InputError: a file that can't be used.
+    """
+    path = file or Path(str(files("nca_lib") / "weights" / "judge.safetensors"))
     tensors, metadata = read_tensors(path, KIND)
-    judge = Judge()
+    record = metadata.get("record")
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: its record can't be read; train the judge again: nca judge")
+    try:
+        judge = Judge(read_kind(dict(record.get("kind") or {})))
+    except (InputError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: {error}; train the judge again: nca judge") from error
     load_tensors_into(
         judge, {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}, path
     )
-    judge.record = metadata["record"]
+    judge.record = record
     return judge.eval().requires_grad_(False)
 
 
+def judge_for(kind: Kind, file: Path | None = None) -> Judge | None:
+    """The judge of a file, or the shipped one if it knows these classes; else None.
+
+    Raises:
+        InputError: a file whose judge reads other pictures.
+    """
+    if file is None:
+        return load_judge() if kind == MNIST else None
+    judge = load_judge(file)
+    if judge.kind != kind:
+        raise InputError(
+            f"{file} reads {', '.join(judge.kind.classes[:3])}, ...: these are other pictures; "
+            "train a judge for them with nca judge"
+        )
+    return judge
+
+
+def save_judge(path: Path, judge: Judge, record: dict) -> None:
+    """Write a judge in half precision, with how it was trained."""
+    half = {k: v.half() if v.is_floating_point() else v for k, v in judge.state_dict().items()}
+    write_tensors(path, KIND, half, record=record | {"kind": asdict(judge.kind)})
+
+
 @torch.inference_mode()
-def accuracy(judge: Judge, digits: Digits) -> float:
+def accuracy(judge: Judge, digits: Pictures) -> float:
     """Share of real digits read as their label."""
     right = [
         (judge(images).argmax(1) == labels).sum().item()
@@ -74,7 +109,7 @@ def accuracy(judge: Judge, digits: Digits) -> float:
 
 
 def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Small random rotations (15 degrees), scalings (10 %) and shifts (2 pixels)."""
+    """Small random rotations (15 degrees), scalings (10 %) and shifts (a fourteenth)."""
     n = len(images)
     turn, scale, dx, dy = (2 * torch.rand(4, n, generator=generator) - 1).unbind()
     turn, scale = turn * math.radians(15), 1 + 0.1 * scale
@@ -87,7 +122,7 @@ def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
 def train_judge(data: Dataset, epochs: int, seed: int) -> tuple[Judge, dict]:
     """Train on the training digits, watch the validation digits, measure the test digits once."""
     torch.manual_seed(seed)
-    judge, digits, batch = Judge(), data.train, 128
+    judge, digits, batch = Judge(data.kind), data.train, min(128, len(data.train))
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(judge.parameters(), weight_decay=0.05)
     steps = epochs * (len(digits) // batch)
@@ -106,23 +141,3 @@ def train_judge(data: Dataset, epochs: int, seed: int) -> tuple[Judge, dict]:
         record["validation"].append(round(accuracy(judge.eval(), data.validation), 4))
     record["test_accuracy"] = accuracy(judge, data.test)
     return judge, record
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data-root", default=None)
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("runs/judge.safetensors"))
-    options = parser.parse_args()
-    judge, record = train_judge(
-        load_digits(options.data_root, "full"), options.epochs, options.seed
-    )
-    record["command"] = f"python -m nca_lib.judge --epochs {options.epochs} --seed {options.seed}"
-    half = {k: v.half() if v.is_floating_point() else v for k, v in judge.state_dict().items()}
-    write_tensors(options.out, KIND, half, record=record)
-    print(json.dumps(record))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,7 @@
-"""Pictures: one look for all. Dark ink on light paper, readable in grey and by the colour-blind."""
+"""Pictures: one look for all. Dark ink on light paper, readable in grey and by the colour-blind.
+
+A picture is `[H, W]` (ink of a digit) or `[I, H, W]`: grey, colour, or colour with opacity.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,6 @@ LOOK = {
 DPI = 110  # of figures on the screen and in the README
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"  # Okabe and Ito (2008)
 LINES = ("-", "--", ":", "-.")
-PAPER = "gray_r"  # ink dark, paper light
 RANGE = {"vmin": 0, "vmax": 1, "interpolation": "nearest"}  # cells stay cells
 
 
@@ -58,9 +60,31 @@ def in_percent(axes: Axes, decimals: int = 0) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals))
 
 
+def on_paper(ink: Tensor) -> Tensor:
+    """What is seen of ink `[..., I, H, W]` on white paper: `[..., H, W]` grey or `[..., H, W, 3]`.
+
+    One channel is dark ink. Colours that come with opacity are premultiplied by it, so the paper
+    shows through with what is left.
+    """
+    ink = ink.detach().clamp(0, 1).cpu()
+    if ink.shape[-3] == 1:
+        return 1 - ink[..., 0, :, :]
+    colours = ink[..., :3, :, :]
+    if ink.shape[-3] == 4:
+        colours = (colours + 1 - ink[..., 3:, :, :]).clamp(0, 1)
+    return colours.movedim(-3, -1)
+
+
+def side_by_side(pictures: Tensor) -> Tensor:
+    """A table of pictures `[R, K, I, H, W]` as one, on paper: `[R * H, K * W]`, or colours."""
+    shown = on_paper(pictures)  # [R, K, H, W] or [R, K, H, W, 3]
+    return shown.transpose(1, 2).flatten(2, 3).flatten(0, 1)
+
+
 def show_digit(axes: Axes, picture: Tensor, title: str = "") -> None:
-    """One digit, `[H, W]`, in a thin frame."""
-    axes.imshow(picture.clamp(0, 1).cpu().numpy(), cmap=PAPER, **RANGE)
+    """One picture, `[H, W]` or `[I, H, W]`, in a thin frame."""
+    picture = picture if picture.dim() == 3 else picture[None]
+    axes.imshow(on_paper(picture).numpy(), cmap="gray", **RANGE)
     axes.set_title(title, fontsize=7, fontweight="normal", pad=2)
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
@@ -68,8 +92,8 @@ def show_digit(axes: Axes, picture: Tensor, title: str = "") -> None:
 
 
 def compare(originals: Tensor, grown: Tensor, title: str, caption: str = "") -> Figure:
-    """Originals above grown digits, both `[N, H, W]`, with the pixel accuracy of each."""
-    right = ((originals > 0.5) == (grown > 0.5)).float().mean((1, 2))
+    """Originals above grown pictures, both `[N, H, W]` or `[N, I, H, W]`, with the accuracy."""
+    right = ((originals > 0.5) == (grown > 0.5)).flatten(1).float().mean(1)
     columns = min(10, len(originals))
     rows = -(-len(originals) // columns)
     figure = new_figure(columns * 0.78 + 0.3, rows * 1.75 + 0.6, title, caption)
@@ -95,7 +119,7 @@ def mosaic(
     down: str = "",
     across: str = "",
 ) -> Figure:
-    """Many digits, `[R, K, H, W]`, side by side and one below the other.
+    """Many pictures, `[R, K, H, W]` or `[R, K, I, H, W]`, side by side and one below the other.
 
     Args:
         rows: a name for each row, on the left.
@@ -103,11 +127,11 @@ def mosaic(
         down: what the rows are.
         across: what the columns are.
     """
-    r, k, height, width = pictures.shape
+    r, k, *_, height, width = pictures.shape
+    pictures = pictures if pictures.dim() == 5 else pictures[:, :, None]
     figure = new_figure(0.5 * k + 0.5, 0.5 * r + 0.9, title, caption)
     ax = figure.subplots()
-    whole = pictures.clamp(0, 1).permute(0, 2, 1, 3).reshape(r * height, k * width)
-    ax.imshow(whole.cpu().numpy(), cmap=PAPER, **RANGE)
+    ax.imshow(side_by_side(pictures).numpy(), cmap="gray", **RANGE)
     ax.xaxis.tick_top()
     ax.xaxis.set_label_position("top")
     ax.set_xticks(range(width // 2, k * width, width) if columns else [], columns)
@@ -120,12 +144,12 @@ def mosaic(
 
 
 def film_strip(frames: Tensor, steps: list, title: str, caption: str = "") -> Figure:
-    """The growth, `[R, H, W]`, a picture for each step in `steps` (or for each name, if text)."""
+    """The growth, `[R, H, W]` or `[R, I, H, W]`, one for each of `steps` (or names)."""
     return film_strips({"": frames}, steps, title, caption)
 
 
 def film_strips(rows: dict[str, Tensor], steps: list, title: str, caption: str = "") -> Figure:
-    """Several growths, each `[R, H, W]`, one below the other, their names on the left."""
+    """Several growths, each `[R, H, W]` or `[R, I, H, W]`, one below the other, with names."""
     height = 0.5 + 0.95 * len(rows) + (0.2 if caption else 0)
     figure = new_figure(max(3.2, len(steps) * 0.85), height, title, caption)
     axes = figure.subplots(len(rows), len(steps), squeeze=False)
@@ -150,12 +174,14 @@ def learning_curves(logs: dict[str, list[dict]]) -> Figure:
         6.5, 3.6, "Learning curves", "Lower is better. Log scale, smoothed a little."
     )
     ax = figure.subplots()
-    digits = [name for name in logs if name.startswith("digit-")]
+    digits = [name for name in logs if name.startswith(("digit-", "class-"))]
     for name in digits:
         x = [e["iteration"] for e in logs[name]]
-        label = "ten digit rules" if name == digits[0] else None
+        label = f"{len(digits)} rules" if name == digits[0] else None
         ax.plot(x, smooth([e["ink"] for e in logs[name]]), color=GREY, lw=0.7, label=label)
-    for name, colour, line in (("unified", BLUE, "-"), ("restore", ORANGE, "--")):
+    for name, colour, line in (
+        ("unified", BLUE, "-"), ("restore", ORANGE, "--"), ("paint", BLUE, "-")
+    ):  # fmt: skip
         if logs.get(name):
             x = [e["iteration"] for e in logs[name]]
             ax.plot(x, smooth([e["ink"] for e in logs[name]]), line, color=colour, label=name)
@@ -183,18 +209,18 @@ def accuracy_by_step(results: dict) -> Figure:
 
 
 def per_digit_bars(results: dict) -> Figure:
-    """Ink IoU and judge accuracy of each digit."""
-    caption = "Ink IoU: ink in both pictures over ink in either. The judge reads real digits."
-    figure = new_figure(6.5, 3.2, "Digit by digit", caption)
+    """Ink IoU and judge accuracy of each class; without a judge the ink IoU alone."""
+    caption = "Ink IoU: ink in both pictures over ink in either. The judge learned from real ones."
+    figure = new_figure(6.5, 3.2, "Class by class", caption)
     ax, rows = figure.subplots(), results["per_digit"]
     x = np.arange(len(rows))
     for shift, key, colour, hatch in (
         (-0.2, "ink_iou", BLUE, ""), (0.2, "judge_accuracy", ORANGE, "//"),
     ):  # fmt: skip
-        values = [row[key] for row in rows.values()]
+        values = [row[key] or 0.0 for row in rows.values()]  # no judge, no bar
         label = key.replace("_", " ").replace("iou", "IoU")
         ax.bar(x + shift, values, 0.38, color=colour, hatch=hatch, edgecolor="white", label=label)
-    ax.set(xticks=x, xticklabels=list(rows), xlabel="digit", ylim=(0, 1.05))
+    ax.set(xticks=x, xticklabels=list(rows), xlabel="class", ylim=(0, 1.05))
     legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return figure
 
@@ -208,10 +234,11 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 
 def progress_picture(ink: Tensor, columns: int = 10, scale: int = 3) -> Image.Image:
-    """A mosaic of digits `[N, H, W]`, small and quick to draw."""
-    rows = [torch.cat(list(row), 1) for row in ink.split(columns)]
-    levels = (255 * (1 - torch.cat(rows, 0).clamp(0, 1))).byte().numpy()
-    image = Image.fromarray(levels)
+    """A mosaic of pictures `[N, I, H, W]`, small and quick to draw."""
+    columns = min(columns, len(ink))
+    lacking = ink.new_zeros(-len(ink) % columns, *ink.shape[1:])
+    table = torch.cat([ink, lacking]).unflatten(0, (-1, columns))  # [R, K, I, H, W]
+    image = Image.fromarray((255 * side_by_side(table)).byte().numpy())
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
@@ -222,8 +249,10 @@ def save_picture(image: Image.Image, path: Path) -> None:
 
 
 def save_gif(frames: Tensor, path: Path, scale: int = 8, milliseconds: int = 80) -> None:
-    """An endless animation of `[R, H, W]` that rests on its last frame."""
-    pictures = [progress_picture(frame[None], 1, scale).quantize(16) for frame in frames]
+    """An endless animation of `[R, I, H, W]`, or `[R, N, I, H, W]` side by side; rests at last."""
+    table = frames if frames.dim() == 5 else frames[:, None]
+    colours = 16 if table.shape[2] == 1 else 128
+    pictures = [progress_picture(row, 10, scale).quantize(colours) for row in table]
     content = io.BytesIO()
     durations = [milliseconds] * (len(pictures) - 1) + [1500]
     pictures[0].save(
@@ -233,7 +262,8 @@ def save_gif(frames: Tensor, path: Path, scale: int = 8, milliseconds: int = 80)
     write_atomically(path, content.getvalue())
 
 
-def save_strip(frames: Tensor, path: Path) -> None:
-    """A film strip of `[R, H, W]`, twelve frames of it at most."""
+def save_strip(frames: Tensor, path: Path, names: list[str], title: str) -> None:
+    """A film strip of `[R, N, I, H, W]`, a row for each name, twelve frames of it at most."""
     steps = np.unique(np.linspace(0, len(frames) - 1, 12).round().astype(int)).tolist()
-    save_figure(film_strip(frames[steps], steps, "One cell grows into a digit"), path)
+    rows = {name: frames[steps, place] for place, name in enumerate(names)}
+    save_figure(film_strips(rows, steps, title), path)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from nca_lib.cells import INK
 from nca_lib.checkpoints import write_atomically
-from nca_lib.data import Dataset, Digits
+from nca_lib.dataset import Dataset, Pictures
 from nca_lib.evaluation import MAIN, digits_for, evaluate, redraw
+from nca_lib.judge import Judge
 from nca_lib.plots import (
     accuracy_by_step,
     compare,
@@ -32,13 +32,14 @@ def table(results: dict) -> str:
     columns = ("pixel_accuracy", "ink_iou", "ssim", "psnr", "judge_accuracy")
     lines = ["".join(f"{c.replace('_', ' '):>16}" for c in ("", *columns))]
     for name, row in {"this rule": results, **results["baselines"]}.items():
-        cells = [f"{row[c]:.2f} dB" if c == "psnr" else f"{row[c]:.2%}" for c in columns]
+        cells = [shown(row[c], " dB" if c == "psnr" else "%") for c in columns]
         lines.append(f"{name.replace('_', ' '):>16}" + "".join(f"{c:>16}" for c in cells))
     held = ", ".join(f"{value:.2%} at {name}" for name, value in results["persistence"].items())
     lines += ["", f"holds:  {held} the training steps"]
     for name, row in results["regeneration"].items():
-        path = f"{row['before']:.2%} -> {row['after_damage']:.2%} -> {row['after_64_steps']:.2%}"
-        lines.append(f"heals:  {name.replace('_', ' ')}: {path} after 64 steps")
+        path = " -> ".join(f"{value:.2%}" for value in row.values())
+        lines.append(f"heals:  {name.replace('_', ' ')}: {path} after 64 and 256 steps")
+    lines += squared_errors(results) if results["judge_accuracy"] is None else []
     if "switching" in results:
         row = results["switching"]
         pair = " to ".join(str(label) for label in row["worst_pair"])
@@ -55,10 +56,30 @@ def table(results: dict) -> str:
     return "\n".join(lines)
 
 
-def pictures_of(rule: NCA, digits: Digits, places: Tensor, seed: int, steps: tuple[int, ...]):
-    """Ink `[R, n, 28, 28]` of some of the digits, the same pictures that were measured."""
+def shown(value: float | None, unit: str) -> str:
+    """A measure in a table; none where nobody could measure it."""
+    if value is None:
+        return "-"
+    return f"{value:.2%}" if unit == "%" else f"{value:.2f}{unit}"
+
+
+def squared_errors(results: dict) -> list[str]:
+    """Lines for pictures that no judge reads: how far every pixel is off."""
+    rows = results["mse_over_time"]
+    held = ", ".join(f"{value:.4f} at {name}" for name, value in rows["persistence"].items())
+    lines = ["", f"squared error: {held} the training steps"]
+    for name, row in rows["regeneration"].items():
+        path = " -> ".join(f"{value:.4f}" for value in row.values())
+        lines.append(f"squared error: {name.replace('_', ' ')}: {path} after 64 and 256 steps")
+    if not results["held_out"]:
+        lines.append("there are no others to measure: these are the pictures it was trained on")
+    return lines
+
+
+def pictures_of(rule: NCA, digits: Pictures, places: Tensor, seed: int, steps: tuple[int, ...]):
+    """Ink `[R, n, I, H, W]` of some of the pictures, grown as they were when measured."""
     seeds = streams(len(digits), seed, MAIN)[places]
-    return redraw(rule, digits.select(places), steps, seeds=seeds)[:, :, INK].clamp(0, 1)
+    return redraw(rule, digits.select(places), steps, seeds=seeds)[:, :, : rule.kind.ink]
 
 
 def first_of_each(labels: Tensor, count: int = 2) -> Tensor:
@@ -86,13 +107,13 @@ def write_figures(
     wrong = pictures_of(rule, digits, worst, seed, (steps,))[0]
     growth = pictures_of(rule, digits, first[3 % len(first)][None], seed, tuple(strip))[:, 0]
     how = "grown from one cell" if results["task"] == "grow" else "restored from the blur"
-    under = f"Below each original the digit {how}, after {steps} steps, with its pixel accuracy."
-    originals = digits.images[:, 0]
+    under = f"Below each original the picture {how}, after {steps} steps, with its pixel accuracy."
+    originals = digits.images
     figures = {
         "originals_and_grown": compare(
             originals[first], grown, "Originals and grown digits", under
         ),
-        "film_strip": film_strip(growth, strip, "The growth of a digit"),
+        "film_strip": film_strip(growth, strip, "The growth of a picture"),
         "accuracy_by_step": accuracy_by_step(results),
         "per_digit": per_digit_bars(results),
         "worst_cases": compare(
@@ -116,9 +137,10 @@ def report(
     json_file: Path | None,
     figures: Path | None,
     logs: dict | None = None,
+    judge: Judge | None = None,
 ) -> list[Path]:
     """Evaluate, print the table, write JSON and figures; returns what was written."""
-    results = evaluate(rule, data, split=split, seed=seed, limit=limit)
+    results = evaluate(rule, data, split=split, seed=seed, limit=limit, judge=judge)
     print(table(results))
     written = []
     if json_file is not None:
@@ -135,12 +157,13 @@ def read_logs(folder: Path) -> dict[str, list[dict]]:
 
 
 def painter(data: Dataset, path: Path, steps: int):
-    """Draws, every so often in training, some validation digits as the rule grows them now."""
-    digits = data.validation.select(first_of_each(data.validation.labels))
+    """Draws, every so often in training, some validation pictures as the rule grows them now."""
+    held = data.validation if len(data.validation) else data.train
+    digits = held.select(first_of_each(held.labels))
 
     def paint(rule: NCA, iteration: int) -> None:
         if len(digits):
-            ink = redraw(rule, digits, (steps,))[-1, :, INK]
+            ink = redraw(rule, digits, (steps,))[-1, :, : rule.kind.ink]
             save_picture(progress_picture(ink), path)
 
     return paint

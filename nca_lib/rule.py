@@ -14,10 +14,11 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from nca_lib import cells
-from nca_lib.cells import alive
+from nca_lib.cells import alive, seed_state
 from nca_lib.errors import InputError
 from nca_lib.genome import Genome, StyleCode, StyleEncoder
 from nca_lib.inputs import as_labels, as_steps, as_tensor, as_whole
+from nca_lib.kinds import MNIST, Kind
 from nca_lib.rollout import Plan, Weights, choose_rollout
 from nca_lib.rollout.dense import dense_rollout
 from nca_lib.rollout.fire import streams
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class RuleConfig:
-    """Everything that decides the shapes and the behaviour of a rule."""
+    """What is chosen of a rule; the rest, its `Kind`, follows from the data."""
 
     channels: int = 16  # numbers in a cell's state
     hidden: int = 256  # width of the hidden layer
@@ -68,28 +69,44 @@ def perception_kernels(perception: str) -> Tensor:
 class NCA(nn.Module):
     """A neural cellular automaton with a genome.
 
+    Args:
+        config: what is chosen; None: the usual.
+        kind: the pictures that it grows: their classes, ink channels and size.
+        kernels: 3x3 filters `[K, 1, 3, 3]` of your own, instead of `config.perception`'s.
+
     Attributes:
-        config: a `RuleConfig`.
         genome: `(labels [B], style [B, S] or None) -> [B, G]`.
         encoder: `(images, labels) -> StyleCode`, or None for a rule without styles.
+
+    Raises:
+        InputError: too few channels for this kind of pictures, kernels of another shape.
     """
 
-    def __init__(self, config: RuleConfig | None = None):
+    def __init__(
+        self, config: RuleConfig | None = None, kind: Kind = MNIST, kernels: Tensor | None = None
+    ):
         super().__init__()
-        self.config = config = config or RuleConfig()
+        self.config, self.kind = (config := config or RuleConfig()), kind
         self.record: dict = {}  # how the rule was trained, filled in by checkpoints.load
-        kernels = perception_kernels(config.perception)
-        self.register_buffer("kernels", kernels, persistent=False)
+        if config.channels <= kind.life:
+            raise InputError(
+                f"channels is {config.channels}: {kind.ink} of ink and one of life are the least"
+            )
+        if kernels is not None and kernels.shape[1:] != (1, 3, 3):
+            raise InputError(f"kernels have shape {list(kernels.shape)}: want [K, 1, 3, 3]")
+        own, sobel = kernels is not None, config.perception == "sobel" and kernels is None
+        kernels = kernels if own else perception_kernels(config.perception)
+        self.register_buffer("kernels", kernels, persistent=own)
         free = torch.ones(config.channels, 1, 1, dtype=torch.bool)
         free[list(config.held)] = False
         self.register_buffer("free", free, persistent=False)  # channels that may change
-        self.genome = Genome(config.label_dim, config.style_dim)
-        self.encoder = StyleEncoder(config.style_dim) if config.style_dim else None
+        self.genome = Genome(config.label_dim, config.style_dim, kind)
+        self.encoder = StyleEncoder(config.style_dim, kind) if config.style_dim else None
         self.perceived = nn.Linear(len(kernels) * config.channels, config.hidden)
         self.told = nn.Linear(config.label_dim + config.style_dim, config.hidden, bias=False)
         self.update = nn.Linear(config.hidden, config.channels, bias=False)
         nn.init.kaiming_normal_(self.perceived.weight)
-        if config.perception == "sobel":  # slopes are faint: thrice the weight learns faster
+        if sobel:  # slopes are faint: thrice the weight learns faster
             self.perceived.weight.data[:, config.channels :] *= 3
         nn.init.zeros_(self.update.weight)  # an untrained rule changes nothing
 
@@ -102,6 +119,11 @@ class NCA(nn.Module):
     def task(self) -> str:
         """What it was trained for: 'grow' or 'restore'."""
         return self.record.get("training", {}).get("task", "grow")
+
+    @property
+    def known(self) -> list[int]:
+        """The labels that it was trained on."""
+        return self.record.get("digits") or list(range(len(self.kind.classes)))
 
     @property
     def trained_steps(self) -> int:
@@ -143,10 +165,10 @@ class NCA(nn.Module):
             genome: `[B, G]`.
             fire: bool `[B, H, W]`, the cells that may update (`fire.fire_mask` draws them).
         """
-        before = alive(state)  # [B, 1, H, W]; dead cells do not act
+        before = alive(state, self.kind.life)  # [B, 1, H, W]; dead cells do not act
         acting = before & fire[:, None] & self.free  # [B, C, H, W]
         state = state + self.change(self.perceive(state), genome) * acting
-        return state * (before & alive(state) | ~self.free)
+        return state * (before & alive(state, self.kind.life) | ~self.free)
 
     def rollout(
         self,
@@ -186,7 +208,7 @@ class NCA(nn.Module):
         if weights is None:
             return dense_rollout(self, state, genome, steps, seeds, record, first_step)
         config, sobel = self.config, weights.perceive.shape[1] == 3 * self.config.channels
-        physics = config.fire_rate, sobel, config.held, cells.LIFE, cells.ALIVE_ABOVE
+        physics = config.fire_rate, sobel, config.held, self.kind.life, cells.ALIVE_ABOVE
         plan = Plan(steps, record, first_step, *physics)
         return choose_rollout(state, weights)(state, weights, seeds, plan)
 
@@ -237,11 +259,51 @@ class NCA(nn.Module):
                     f"{own.device}: convert one of them, as in {name}.to(rule.kernels)"
                 )
 
+    @torch.no_grad()
+    def grow(self, labels, style: Tensor | None = None, steps: int | None = None, seed: int = 0):
+        """Growths from one cell each, the seed included: states `[steps + 1, B, C, H, W]`.
+
+        Args:
+            labels: `[B]` or one, numbers or names.
+            style: `[B, S]`; None: the average hand.
+            steps: default: twice the steps of its training.
+            seed: of the fire masks.
+
+        Raises:
+            InputError: a label that no class has, styles of another shape, steps below 1.
+        """
+        steps = as_whole(2 * self.trained_steps if steps is None else steps, "steps", least=1)
+        genome, kind = self.genome(labels, style), self.kind
+        state = seed_state(len(genome), self.config.channels, kind.size, kind.life).to(self.kernels)
+        frames = self.rollout(state, genome, steps, seed, range(1, steps + 1))
+        return torch.cat([state[None], frames])
+
+    @torch.no_grad()
+    def redraw(self, picture: Tensor, label, labels=None, steps: int | None = None, seed: int = 0):
+        """Grow a picture anew in its own style: states `[steps + 1, B, C, H, W]`, as in `grow`.
+
+        Args:
+            picture: `[I, H, W]` or `[H, W]` in [0, 1], prepared as the training pictures were
+                (`handwriting.read_picture` prepares a drawn or photographed digit).
+            label: what it shows.
+            labels: what to write in its style, `[B]`; None: the same label.
+
+        Raises:
+            InputError: a rule without styles, another kind of picture, a label that no class has.
+        """
+        if self.encoder is None:
+            raise InputError("this rule knows no styles: it can't redraw a picture in its own")
+        images = as_tensor(picture, "picture").to(self.kernels)
+        images = images.reshape(-1, *images.shape[-3:]) if images.dim() > 2 else images[None, None]
+        style = self.infer_style(images, label)  # [1, S]
+        labels = as_labels(label if labels is None else labels, self.kind.classes)
+        return self.grow(labels, style.expand(len(labels), -1), steps, seed)
+
     def infer_style(self, images: Tensor, labels: Tensor) -> Tensor | None:
         """The style in which each picture is written, `[B, S]`; None for a rule without styles."""
         if self.encoder is None:
             return None
-        labels = as_labels(labels, self.kernels.device)
+        labels = as_labels(labels, self.kind.classes, self.kernels.device)
         return self.genome.style_of(self.encoder(images, labels).mean, labels)
 
     @torch.no_grad()
@@ -257,5 +319,6 @@ class NCA(nn.Module):
         self.genome.fit_styles(code, labels)
 
     def settings(self) -> dict:
-        """The configuration as plain values, for checkpoints."""
-        return asdict(self.config) | {"held": list(self.config.held)}
+        """Configuration and kind as plain values, for checkpoints."""
+        both = asdict(self.config) | asdict(self.kind)
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in both.items()}

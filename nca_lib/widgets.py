@@ -11,7 +11,9 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 
-from nca_lib.cells import ALIVE_ABOVE, INK, LIFE, SIZE, disc, erase, seed_state
+from nca_lib.cells import ALIVE_ABOVE, disc, erase, seed_state
+from nca_lib.kinds import MNIST, Kind
+from nca_lib.plots import on_paper
 from nca_lib.rule import NCA
 
 import anywidget
@@ -29,19 +31,20 @@ VIEWS = {
 }
 
 
-def view_of(frames: Tensor, view: str) -> Tensor:
-    """Cell states `[R, C, H, W]` as pictures `[R, H, W]` in [0, 1]."""
+def view_of(frames: Tensor, view: str, kind: Kind = MNIST) -> Tensor:
+    """Cell states `[R, C, H, W]` as pictures `[R, I, H, W]` in [0, 1]; all but ink are grey."""
     if view == "ink":
-        return frames[:, INK].clamp(0, 1)
+        return frames[:, : kind.ink].clamp(0, 1)
     if view == "life":
-        return frames[:, LIFE].clamp(0, 1)
-    return (frames[:, LIFE + 1 :].abs().mean(1) / 1.5).clamp(0, 1)
+        return frames[:, kind.life : kind.life + 1].clamp(0, 1)
+    return (frames[:, kind.life + 1 :].abs().mean(1, keepdim=True) / 1.5).clamp(0, 1)
 
 
 def as_png(picture: Tensor, scale: int = SCALE) -> bytes:
-    """One picture `[H, W]` in [0, 1], dark ink on light paper."""
-    grey = (255 * (1 - picture)).byte().numpy()
-    image = Image.fromarray(grey).resize((grey.shape[1] * scale, grey.shape[0] * scale), 0)
+    """One picture, `[H, W]` or `[I, H, W]` in [0, 1], on light paper."""
+    shown = on_paper(picture if picture.dim() == 3 else picture[None])
+    levels = (255 * shown).byte().numpy()
+    image = Image.fromarray(levels).resize((levels.shape[1] * scale, levels.shape[0] * scale), 0)
     content = io.BytesIO()
     image.save(content, format="PNG")
     return content.getvalue()
@@ -50,19 +53,19 @@ def as_png(picture: Tensor, scale: int = SCALE) -> bytes:
 @torch.inference_mode()
 def grow_frames(
     rule: NCA,
-    digit: int,
+    digit: int | str,
     style: Tensor | None = None,
     steps: int | None = None,
-    at: tuple[int, int] = (SIZE // 2, SIZE // 2),
+    at: tuple[int, int] | None = None,
     fire_rate: float | None = None,
     seed: int = 0,
 ) -> Tensor:
-    """The states of a growth, seed included, `[steps + 1, C, 28, 28]`.
+    """The states of a growth, seed included, `[steps + 1, C, H, W]`.
 
     Args:
         style: `[S]`; None: the average hand.
         steps: default: three times the steps of the training.
-        at: row and column of the seed.
+        at: row and column of the seed; default: the middle.
         fire_rate: default: the rule's own.
         seed: of the fire masks.
     """
@@ -70,9 +73,11 @@ def grow_frames(
         rule = copy.copy(rule)  # the weights are shared, the configuration is not
         rule.config = replace(rule.config, fire_rate=fire_rate)
     steps = 3 * rule.trained_steps if steps is None else steps
-    middle = SIZE // 2
-    start = seed_state(1, rule.config.channels).roll((at[0] - middle, at[1] - middle), (2, 3))
-    genome = rule.genome(torch.tensor([digit]), None if style is None else style[None])
+    kind, (row, column) = rule.kind, (side // 2 for side in rule.kind.size)
+    start = seed_state(1, rule.config.channels, kind.size, kind.life)
+    if at is not None:
+        start = start.roll((at[0] - row, at[1] - column), (2, 3))
+    genome = rule.genome(digit, None if style is None else style[None])
     frames = rule.rollout(start, genome, steps, torch.tensor([seed]), range(1, steps + 1))
     return torch.cat([start, frames[:, 0]])
 
@@ -89,9 +94,16 @@ class GrowthPlayer(w.VBox):
     Args:
         growths: states `[R, C, H, W]` of a growth, or several of the same length, side by side.
         names: what stands above each.
+        kind: of the pictures that grow; it says which channels are ink.
     """
 
-    def __init__(self, growths: Tensor | list[Tensor], names: list[str] | None = None):
+    def __init__(
+        self,
+        growths: Tensor | list[Tensor],
+        names: list[str] | None = None,
+        kind: Kind = MNIST,
+    ):
+        self.kind = kind
         self.step = w.IntSlider(description="step", layout=w.Layout(width="420px"))
         self.step.tooltip = "Which step is shown; arrow keys move it"
         self.play = w.Play(interval=80, description="play", tooltip="Play, stop, repeat")
@@ -130,7 +142,7 @@ class GrowthPlayer(w.VBox):
     def _render(self) -> None:
         """Every frame of the chosen view becomes a PNG, once."""
         self.pictures = [
-            [as_png(picture) for picture in view_of(growth, self.view.value)]
+            [as_png(picture) for picture in view_of(growth, self.view.value, self.kind)]
             for growth in self.growths
         ]
         self._pick()
@@ -145,15 +157,16 @@ class GrowthExplorer(w.VBox):
 
     def __init__(self, rule: NCA, digits: tuple[int, int] = (3, 8)):
         self.rule = rule
-        choices = [(str(digit), digit) for digit in range(10)]
+        choices = [(name, label) for label, name in enumerate(rule.kind.classes)]
         self.digits = [
             w.Dropdown(options=choices, value=digit, description=name)
             for name, digit in zip(("left digit", "right digit"), digits, strict=True)
         ]
         slider = {"continuous_update": False, "style": {"description_width": "90px"}}
-        middle = SIZE // 2
-        self.row = w.IntSlider(middle, 6, 21, description="seed row", **slider)
-        self.column = w.IntSlider(middle, 6, 21, description="seed column", **slider)
+        height, width = rule.kind.size
+        rows, columns = ((s // 2, s // 4 - 1, s - s // 4) for s in (height, width))
+        self.row = w.IntSlider(*rows, description="seed row", **slider)
+        self.column = w.IntSlider(*columns, description="seed column", **slider)
         self.fire_rate = w.FloatSlider(
             rule.config.fire_rate, min=0.1, max=1, step=0.1, description="fire rate", **slider
         )
@@ -164,7 +177,7 @@ class GrowthExplorer(w.VBox):
         controls = [*self.digits, self.style, self.row, self.column, self.fire_rate]
         for control in controls:
             control.observe(lambda change: self.grow(), "value")
-        self.player = GrowthPlayer(*self._growths())
+        self.player = GrowthPlayer(*self._growths(), rule.kind)
         super().__init__([w.HBox([w.VBox(controls[:3]), w.VBox(controls[3:])]), self.player])
 
     def _growths(self) -> tuple[list[Tensor], list[str]]:
@@ -176,7 +189,7 @@ class GrowthExplorer(w.VBox):
             grow_frames(self.rule, digit.value, style, at=at, fire_rate=self.fire_rate.value)
             for digit in self.digits
         ]
-        return growths, [str(digit.value) for digit in self.digits]
+        return growths, [self.rule.kind.classes[digit.value] for digit in self.digits]
 
     def grow(self) -> None:
         self.player.show(*self._growths())
@@ -186,11 +199,11 @@ class Brush(anywidget.AnyWidget):
     """A canvas that shows a picture and tells where it was erased, by pointer or by keys."""
 
     _esm = Path(__file__).with_name("brush.js")
-    size = traitlets.Int(SIZE).tag(sync=True)
-    x = traitlets.Int(SIZE // 2).tag(sync=True)  # column and row of the ring, in cells
-    y = traitlets.Int(SIZE // 2).tag(sync=True)
+    size = traitlets.List([28, 28]).tag(sync=True)  # height and width
+    x = traitlets.Int(0).tag(sync=True)  # column and row of the ring, in cells
+    y = traitlets.Int(0).tag(sync=True)
     radius = traitlets.Float(2.5).tag(sync=True)
-    picture = traitlets.Bytes(bytes([255] * SIZE * SIZE)).tag(sync=True)  # only to the browser
+    picture = traitlets.Bytes(b"").tag(sync=True)  # red, green, blue a cell; only to the browser
     rounds = traitlets.Int(0).tag(sync=True)  # the kernel has answered: draw anew
     stroke = traitlets.Dict({}).tag(sync=True)  # number; points [[x, y], ...] in cells
     label = traitlets.Unicode(
@@ -210,12 +223,13 @@ class DamageBrush(w.VBox):
 
     def __init__(self, rule: NCA, digit: int = 3, style: Tensor | None = None, steps: int = 64):
         self.rule, self.steps, self.trained = rule, steps, rule.trained_steps
-        self.genome = rule.genome(torch.tensor([digit]), None if style is None else style[None])
+        self.genome = rule.genome(digit, None if style is None else style[None])
         self.grown = grow_frames(rule, digit, style, self.trained)[-1:]  # [1, C, H, W]
-        self.brush = Brush()
+        height, width = rule.kind.size
+        self.brush = Brush(size=[height, width])
         self.sliders = [
-            w.IntSlider(SIZE // 2, 0, SIZE - 1, description="row"),
-            w.IntSlider(SIZE // 2, 0, SIZE - 1, description="column"),
+            w.IntSlider(height // 2, 0, height - 1, description="row"),
+            w.IntSlider(width // 2, 0, width - 1, description="column"),
             w.FloatSlider(
                 2.5, min=0.5, max=8, step=0.5, description="radius", readout_format=".1f"
             ),
@@ -229,7 +243,7 @@ class DamageBrush(w.VBox):
         for button in (self.erase, self.again):
             button.layout.width = "136px"
         self.status = w.HTML()
-        self.player = GrowthPlayer(self.grown, ["its healing"])
+        self.player = GrowthPlayer(self.grown, ["its healing"], rule.kind)
         self.brush.observe(lambda change: self._erase_at(change["new"]["points"]), "stroke")
         self.erase.on_click(lambda _: self._erase_at([[self.brush.x + 0.5, self.brush.y + 0.5]]))
         self.again.on_click(lambda _: self._start())
@@ -249,19 +263,20 @@ class DamageBrush(w.VBox):
         self.state = frames[-1:]
         self.player.step.value = 0
         self.player.show(frames, ["its healing"])
-        grey = 255 * (1 - frames[-1, INK].clamp(0, 1))
-        self.brush.picture = grey.byte().numpy().tobytes()
+        shown = on_paper(frames[-1, : self.rule.kind.ink])  # [H, W] or [H, W, 3]
+        colours = shown if shown.dim() == 3 else shown[..., None].expand(-1, -1, 3)
+        self.brush.picture = (255 * colours).byte().contiguous().numpy().tobytes()
         self.brush.rounds += 1
         self.status.value = f'<span role="status">{status}</span>'
 
     def _erase_at(self, points: list[list[float]]) -> None:
         x, y = torch.tensor(points, dtype=torch.float32).view(-1, 2).T - 0.5  # [P], cells' middles
-        self.damage(disc(y, x, torch.full_like(x, self.brush.radius)).any(0))
+        self.damage(disc(y, x, torch.full_like(x, self.brush.radius), self.rule.kind.size).any(0))
 
     @torch.inference_mode()
     def damage(self, region: Tensor) -> None:
-        """Erase a region (bool `[28, 28]`) and let the rule heal it."""
-        alive_there = int((region & (self.state[0, LIFE] > ALIVE_ABOVE)).sum())
+        """Erase a region (bool `[H, W]`) and let the rule heal it."""
+        alive_there = int((region & (self.state[0, self.rule.kind.life] > ALIVE_ABOVE)).sum())
         hurt = erase(self.state, region)
         frames = self.rule.rollout(
             hurt, self.genome, self.steps, torch.tensor([0]), range(1, self.steps + 1),

@@ -124,15 +124,15 @@ def test_train_evaluate_grow(tmp_path):
         nca("grow", 3, "--out", tmp_path / f"three.{suffix}",
             "--weights", tmp_path / "unified.safetensors")  # fmt: skip
         assert (tmp_path / f"three.{suffix}").stat().st_size > 500
-    fails("restores blurred pictures", "grow", 3, "--out", tmp_path / "x.gif",
+    fails("does not grow from one cell", "grow", 3, "--out", tmp_path / "x.gif",
           "--weights", tmp_path / "restore.safetensors")  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("message", "options"),
     [
-        ("label 10 is not a digit", "grow 10 --out x.gif"),
-        ("label -1 is not a digit", "grow -1 --out x.gif"),
+        ("label 10: labels go from 0 to 9", "grow 10 --out x.gif"),
+        ("label -1: labels go from 0 to 9", "grow -1 --out x.gif"),
         ("has never seen a 3", "grow 3 --weights digit-7 --out x.gif"),
         ("steps is 0", "grow 3 --steps 0 --out x.gif"),
         ("seed is -1", "grow 3 --seed -1 --out x.gif"),
@@ -173,7 +173,9 @@ def test_bad_options(message, options, tmp_path, monkeypatch):
 
 def test_bad_options_in_a_process_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "")
-    fails("label 10 is not a digit", "grow", 10, "--out", tmp_path / "x.gif", own_process=True)
+    fails(
+        "label 10: labels go from 0 to 9", "grow", 10, "--out", tmp_path / "x.gif", own_process=True
+    )
     monkeypatch.setenv("WORLD_SIZE", "two")
     fails("$WORLD_SIZE is 'two'", "run", "--out", tmp_path)
 

@@ -1,18 +1,23 @@
-"""The digits are found, split and checked."""
+"""The data are found by name, split and checked: MNIST, and what is said where it is not."""
 
+import hashlib
 import multiprocessing
 import os
 import struct
 import time
 from pathlib import Path
 
-from nca_lib import data
-from nca_lib.data import load_digits
+from nca_lib import torchvision_sets
+from nca_lib.data import Pictures, load_data, load_digits
+from nca_lib.dataset import deal
 from nca_lib.errors import InputError
 from nca_lib.inputs import as_labels, check_images
+from nca_lib.kinds import MNIST
+from nca_lib.torchvision_sets import FILES, SETS, download
 
 import pytest
 import torch
+from PIL import Image
 
 
 def write_idx(path, magic, sizes, content):
@@ -20,14 +25,21 @@ def write_idx(path, magic, sizes, content):
     path.write_bytes(struct.pack(f">{1 + len(sizes)}I", magic, *sizes) + content)
 
 
+def write_set(root, wanted, train=4, test=2, picture=lambda label: bytes(784)):
+    """A set with this many pictures of each class, in its own files."""
+    count = len(wanted.kind.classes)
+    for part, each in (("train", train), ("test", test)):
+        labels = list(range(count)) * each
+        image_path, label_path = (wanted.raw(root) / name for name in wanted.files[part])
+        pictures = b"".join(picture(label) for label in labels)
+        write_idx(image_path, 2051, (len(labels), 28, 28), pictures)
+        write_idx(label_path, 2049, (len(labels),), bytes(wanted.first + x for x in labels))
+
+
 @pytest.fixture
 def root(tmp_path):
     """A tiny MNIST: 40 training and 20 test pictures."""
-    for part, count in (("train", 40), ("test", 20)):
-        images, labels = data.FILES[part]
-        raw = tmp_path / "MNIST" / "raw"
-        write_idx(raw / images, 2051, (count, 28, 28), bytes(count * 784))
-        write_idx(raw / labels, 2049, (count,), bytes(i % 10 for i in range(count)))
+    write_set(tmp_path, SETS["mnist"])
     return tmp_path
 
 
@@ -40,6 +52,36 @@ def test_the_embedded_sample():
     assert 0.1 < digits.test.images.mean() < 0.16
     again = load_digits("embedded", "full")
     assert torch.equal(again.validation.images, digits.validation.images)
+
+
+def test_the_embedded_sample_is_split_as_ever():
+    """Rules were trained on this split: its bytes stay as they are."""
+    digits, digest = load_digits(), hashlib.sha256()
+    for part in (digits.train, digits.validation):
+        digest.update((part.images * 255).round().to(torch.uint8).numpy().tobytes())
+        digest.update(part.labels.to(torch.uint8).numpy().tobytes())
+    assert digest.hexdigest()[:16] == "aa2735208134ca0d"
+    assert (digits.kind, digits.held_out) == (MNIST, True)
+
+
+def test_pictures_are_selected():
+    pictures = Pictures(torch.rand(6, 1, 28, 28), torch.tensor([3, 1, 3, 2, 1, 3]))
+    assert pictures.only(3).labels.tolist() == [3, 3, 3]
+    assert torch.equal(pictures.only(2).images, pictures.images[3:4])
+    assert pictures.limit(2).labels.tolist() == [3, 1]
+    assert len(pictures.limit(7)) == 6
+
+
+def test_pictures_are_dealt_out_by_class():
+    labels = torch.arange(36) % 3
+    pictures = Pictures(torch.arange(36.0)[:, None, None, None], labels)
+    first = deal(pictures, 3, [1 / 12, 1 / 6])
+    assert [part.labels.bincount().tolist() for part in first] == [[9] * 3, [1] * 3, [2] * 3]
+    numbers = [part.images.flatten().tolist() for part in first]
+    assert sorted(number for part in numbers for number in part) == list(range(36))
+    assert all(part == sorted(part) for part in numbers)
+    again = deal(pictures, 3, [1 / 12, 1 / 6])
+    assert all(torch.equal(a.images, b.images) for a, b in zip(first, again, strict=True))
 
 
 def test_no_training_digit_is_held_out_too():
@@ -97,18 +139,18 @@ def test_missing_files(root, tmp_path):
 
 def test_labels_in_files_are_checked(root):
     edit(root / "MNIST/raw/train-labels-idx1-ubyte", lambda b: b[:-1] + b"\x0a")
-    with pytest.raises(InputError, match="label 10 is not a digit"):
+    with pytest.raises(InputError, match="label 10: those of MNIST go from 0 to 9"):
         load_digits(root)
 
 
-def sleep(folder):
+def sleep(folder, name, options):
     time.sleep(60)
 
 
 def test_a_download_is_bounded_and_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "fetch", sleep)
+    monkeypatch.setattr(torchvision_sets, "fetch", sleep)
     with pytest.raises(InputError, match="could not be downloaded; pass --data-root"):
-        data.download(tmp_path / "nca_lib", seconds=1)
+        download(SETS["mnist"], tmp_path / "nca_lib", seconds=1)
     assert not multiprocessing.active_children()  # it was ended
     assert list(tmp_path.iterdir()) == []
 
@@ -129,31 +171,31 @@ def test_images_of_another_kind(images, message):
 
 
 def test_labels_of_another_kind():
-    with pytest.raises(InputError, match="label -1 is not a digit"):
+    with pytest.raises(InputError, match="label -1: labels go from 0 to 9"):
         as_labels(torch.tensor([1, -1]))
     with pytest.raises(InputError, match="integers"):
         as_labels(torch.tensor([1.0]))
 
 
-def break_off(folder):
+def break_off(folder, name, options):
     """A download that ends in an error, as torchvision's does without a network."""
     print("a long story")
     raise SystemExit(1)
 
 
-def put_there(folder):
-    (Path(folder) / "MNIST" / "raw").mkdir(parents=True)
-    (Path(folder) / "MNIST" / "raw" / "new").write_text("new")
+def put_there(folder, name, options):
+    (Path(folder) / name / "raw").mkdir(parents=True)
+    (Path(folder) / name / "raw" / "new").write_text("new")
 
 
 def test_a_download_replaces_what_is_incomplete(tmp_path, monkeypatch):
     """Found offline: after a failed move the files lay in MNIST/MNIST."""
     (tmp_path / "nca_lib" / "MNIST" / "old").mkdir(parents=True)
-    monkeypatch.setattr(data, "fetch", break_off)
+    monkeypatch.setattr(torchvision_sets, "fetch", break_off)
     with pytest.raises(InputError, match="could not be downloaded"):
-        data.download(tmp_path / "nca_lib", seconds=60)
-    monkeypatch.setattr(data, "fetch", put_there)
-    data.download(tmp_path / "nca_lib", seconds=60)
+        download(SETS["mnist"], tmp_path / "nca_lib", seconds=60)
+    monkeypatch.setattr(torchvision_sets, "fetch", put_there)
+    download(SETS["mnist"], tmp_path / "nca_lib", seconds=60)
     found = [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()]
     assert found == ["nca_lib/MNIST/raw/new"]
 
@@ -175,7 +217,72 @@ def test_other_pictures_in_the_folder_are_not_called_mnist(root):
 
 @pytest.mark.parametrize("part", ["train", "test"])
 def test_files_without_pictures(root, part):
-    for name, magic, sizes in zip(data.FILES[part], (2051, 2049), ((0, 28, 28), (0,)), strict=True):
+    for name, magic, sizes in zip(FILES[part], (2051, 2049), ((0, 28, 28), (0,)), strict=True):
         write_idx(root / "MNIST/raw" / name, magic, sizes, b"")
     with pytest.raises(InputError, match="holds no pictures"):
         load_digits(root)
+
+
+def test_names_of_data(root, monkeypatch):
+    with pytest.raises(InputError, match="--data cifar: choose one of mnist, fashion, kmnist, "):
+        load_data("cifar")
+    assert len(load_data("mnist", root).test) == 20
+    assert len(load_data().test) == len(load_data("mnist", "embedded", "full").test) == 1000
+
+
+@pytest.mark.parametrize("name", ["fashion", "kmnist", "letters"])
+def test_only_mnist_and_pictures_are_embedded(name, monkeypatch):
+    with pytest.raises(InputError, match="not embedded in the package, only mnist and pictures"):
+        load_data(name, "embedded")
+    monkeypatch.setenv("NCA_DATA", "embedded")
+    with pytest.raises(InputError, match="not embedded in the package, only mnist and pictures"):
+        load_data(name)
+
+
+def test_the_embedded_pictures(root, monkeypatch):
+    monkeypatch.setenv("NCA_DATA", str(root))  # of named sets
+    for data_root in (None, "embedded"):
+        data = load_data("pictures", data_root)
+        assert data.kind.classes == ("fish", "snail", "toadstool")
+        assert (data.kind.ink, data.kind.size, data.held_out) == (4, (40, 40), False)
+        assert data.source == "embedded pictures (fish, snail, toadstool)"
+        assert data.name == "pictures: fish, snail, toadstool"
+        check_images(data.train.images, data.kind)
+
+
+@pytest.mark.parametrize("place", ["cat.png", "cat/1.png", "train/cat/1.png"])
+def test_a_hint_at_pictures(tmp_path, place):
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (10, 10), 3).save(tmp_path / place)
+    with pytest.raises(InputError, match=r"no MNIST in .*, but pictures: .* add --data pictures"):
+        load_data("mnist", tmp_path)
+
+
+def test_a_hint_at_a_named_set(root):
+    with pytest.raises(InputError, match="holds MNIST, no folder of pictures: pass --data mnist"):
+        load_data("pictures", root)
+
+
+def test_a_hint_at_the_environment(root, monkeypatch):
+    """Who has MNIST there can't have the others downloaded, and may not know why."""
+    monkeypatch.setenv("NCA_DATA", str(root))
+    with pytest.raises(InputError, match=r"no KMNIST in .*, the folder that \$NCA_DATA names"):
+        load_data("kmnist")
+    with pytest.raises(InputError, match=r"no KMNIST in .*: there is no folder .*KMNIST.raw"):
+        load_data("kmnist", root)
+
+
+def test_sets_without_a_root_are_downloaded_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(torchvision_sets.platformdirs, "user_cache_dir", lambda *_: tmp_path / "c")
+    asked = []
+
+    def get(wanted, folder):
+        asked.append(wanted.title)
+        write_set(folder, wanted)
+
+    monkeypatch.setattr(torchvision_sets, "download", get)
+    assert load_data("fashion").kind == SETS["fashion"].kind
+    assert load_data("fashion", preset="full").kind == SETS["fashion"].kind
+    load_data("mnist", preset="quick")
+    load_data("mnist", preset="full")
+    assert asked == ["Fashion-MNIST", "MNIST"]

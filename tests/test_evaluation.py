@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 from nca_lib import baselines, evaluation
 from nca_lib.cells import blur, disc, half_plane, seed_state, square, starts
-from nca_lib.data import Dataset, Digits, load_digits
+from nca_lib.data import load_digits
+from nca_lib.dataset import Dataset, Pictures
 from nca_lib.errors import InputError
 from nca_lib.evaluation import (
     baseline_pictures,
@@ -18,7 +19,7 @@ from nca_lib.evaluation import (
     evaluate,
     ink_iou,
     measure,
-    per_digit,
+    per_class,
     pixel_accuracy,
     read_by_judge,
     redraw,
@@ -30,6 +31,7 @@ from nca_lib.evaluation import (
     worst_of,
 )
 from nca_lib.judge import FEATURES, accuracy, load_judge
+from nca_lib.kinds import MNIST
 from nca_lib.plots import learning_curves, progress_picture, save_gif, smooth
 from nca_lib.report import table
 from nca_lib.rollout.fire import streams
@@ -58,7 +60,7 @@ def right(wrong):
 def test_the_sizes_of_an_evaluation():
     """They are said in README and in every results file: `after_64_steps`, 96 steps, and so on."""
     names = ("BATCH", "SUBSET", "HEALING_STEPS", "SWITCH_STEPS", "NEIGHBOURS")
-    assert [getattr(evaluation, name) for name in names] == [250, 1000, 64, 96, 5]
+    assert [getattr(evaluation, name) for name in names] == [250, 1000, (64, 256), 96, 5]
     streams_of = evaluation.MAIN, evaluation.SWITCHING, evaluation.SAMPLES
     assert streams_of == (0, 1, 2)
 
@@ -206,7 +208,7 @@ def test_each_digit_on_its_own():
     grown[digits.labels == 5, 0, 14, 7:12] = 0.0
     grown[:, 0, 14, 14] = torch.tensor([4.0, 3, 4, 3, 6]) / 16
     rivals = {"black": torch.zeros_like(grown), "itself": digits.images}
-    rows = per_digit(grown, digits, ToyJudge(), rivals)
+    rows = per_class(grown, digits, ToyJudge(), rivals, MNIST.classes)
     assert list(rows) == ["3", "5"]
     assert [rows[label]["n"] for label in rows] == [2, 3]
     assert rows["3"]["pixel_accuracy"] == right(1)
@@ -220,7 +222,7 @@ def test_each_digit_on_its_own():
 
 def test_the_worst_pictures_come_first_and_of_alike_the_earlier():
     images = torch.zeros(14, 1, 28, 28)
-    digits = Digits(images, torch.arange(14) % 10)
+    digits = Pictures(images, torch.arange(14) % 10)
     ink = images.clone()
     for sample, wrong in enumerate([1, 4, 0, 4, 9, 2, 2, 2, 2, 2, 2, 2, 2, 2]):
         ink[sample, 0, 0, :wrong] = 0.51
@@ -229,7 +231,7 @@ def test_the_worst_pictures_come_first_and_of_alike_the_earlier():
     assert worst_of(ink, digits) == [4, 1, 3, 5, 6, 7, 8, 9, 10, 11]
     assert worst_of(ink, digits, 2) == [4, 1]
     assert worst_of(ink[:2], digits.limit(2)) == [1, 0]
-    many = Digits(torch.zeros(400, 1, 28, 28), torch.zeros(400).long())
+    many = Pictures(torch.zeros(400, 1, 28, 28), torch.zeros(400).long())
     assert worst_of(many.images, many, 300) == list(range(300))
 
 
@@ -255,7 +257,7 @@ def test_how_a_picture_comes_about():
     wanted = [[t, right(15 - inked(t) + forgotten(t, 10))] for t in range(2, 21, 2)]
     assert results["accuracy_by_step"] == wanted
     assert wanted[0] != wanted[3] != wanted[-1]
-    assert list(results) == ["persistence", "regeneration", "accuracy_by_step"]
+    assert list(results) == ["persistence", "regeneration", "mse_over_time", "accuracy_by_step"]
 
 
 def test_behaviour_is_measured_of_the_first_digits(monkeypatch):
@@ -272,7 +274,7 @@ def test_behaviour_follows_the_seed():
     rule, digits = toy_rule(fire_rate=0.5, loss_steps=(8,)), bars([0] * 30)
     first, again, other = (behaviour(rule, digits, seed) for seed in (1, 1, 2))
     assert first == again
-    for part in ("persistence", "regeneration", "accuracy_by_step"):
+    for part in ("persistence", "regeneration", "mse_over_time", "accuracy_by_step"):
         assert first[part] != other[part]
     grown = redraw(rule, digits, (8,), 1)[0, :, :1]
     assert first["persistence"]["1x"] == pixel_accuracy(grown, digits.images)
@@ -308,9 +310,16 @@ def test_healing_by_hand():
     rule, digits = toy_rule(loss_steps=(8,)), bars([0] * 5)
     grown = redraw(rule, digits, (8,))[0]
     results = regeneration(rule, digits, grown, 8, 3)
-    wanted = {"before": 1.0, "after_damage": right(10), "after_64_steps": right(7)}
+    wanted = {"before": 1.0, "after_damage": right(10), "after_64_steps": right(7)} | {
+        "after_256_steps": right(7)
+    }
     assert results["square"] == wanted
-    wanted = {"before": 1.0, "after_damage": right(7), "after_64_steps": 1.0}
+    wanted = {
+        "before": 1.0,
+        "after_damage": right(7),
+        "after_64_steps": 1.0,
+        "after_256_steps": 1.0,
+    }
     assert results["half_plane"] == wanted
     left, healed = zip(*map(left_of_a_bar, damages(5, 3)["disc"]), strict=True)
     assert 0 < sum(left) < 5 * WIDTH
@@ -319,15 +328,16 @@ def test_healing_by_hand():
         "before": 1.0,
         "after_damage": right(WIDTH - sum(left) / 5),
         "after_64_steps": right(WIDTH - sum(healed) / 5),
+        "after_256_steps": right(WIDTH - sum(healed) / 5),
     }
 
 
 @pytest.mark.parametrize(("steps", "missing"), [(1, 7), (2, 6), (7, 1), (8, 0)])
 def test_healing_is_measured_when_it_is_said_to_be(monkeypatch, steps, missing):
-    monkeypatch.setattr(evaluation, "HEALING_STEPS", steps)
+    monkeypatch.setattr(evaluation, "HEALING_STEPS", (steps,))
     rule, digits = toy_rule(loss_steps=(8,)), bars([0])
     results = regeneration(rule, digits, redraw(rule, digits, (8,))[0], 8, 0)
-    assert results["half_plane"]["after_64_steps"] == right(missing)
+    assert results["half_plane"][f"after_{steps}_steps"] == right(missing)
 
 
 def test_who_can_not_heal_stays_damaged():
@@ -337,7 +347,9 @@ def test_who_can_not_heal_stays_damaged():
     grown[:, :2] = bar()
     results = regeneration(rule, digits, grown, 4, 0)
     for name, missing in (("square", 10), ("half_plane", 7)):
-        damaged = {"after_damage": right(missing), "after_64_steps": right(missing)}
+        damaged = dict.fromkeys(
+            ("after_damage", "after_64_steps", "after_256_steps"), right(missing)
+        )
         assert results[name] == {"before": 1.0} | damaged
     assert results["disc"]["after_damage"] == results["disc"]["after_64_steps"] < 1.0
 
@@ -349,7 +361,9 @@ def test_healing_goes_on_in_the_streams_of_the_growth_and_in_its_style():
     calls = toy.spy(rule)
     results = regeneration(rule, digits, grown, 8, 3)
     assert [row["before"] for row in results.values()] == [right(WIDTH)] * 3
-    assert [(call.steps, call.record, call.first_step) for call in calls] == [(64, (64,), 8)] * 3
+    assert [(call.steps, call.record, call.first_step) for call in calls] == [
+        (256, (64, 256), 8)
+    ] * 3
     for call in calls:
         assert torch.equal(call.seeds, streams(2, 3, evaluation.MAIN))
         assert call.genome.tolist() == [[0.25, 1.0]] * 2
@@ -529,7 +543,7 @@ def test_samples_stand_beside_real_digits_and_gaussians(monkeypatch):
     test = bars([0, 1, 2] * 4, LABEL_INK)
     images = torch.cat([bars([0, 1, 2] * 20, LABEL_INK).images, bars([5] * 40).images])
     images[:30] += 1 / 16
-    train = Digits(images, torch.tensor([0, 1, 2] * 20 + [5] * 40))
+    train = Pictures(images, torch.tensor([0, 1, 2] * 20 + [5] * 40))
     data = Dataset(train, test, test, "toy bars")
     results = samples(toy_rule(LABEL_INK, (0.0, 0.0)), data, test, 2, ToyJudge())
     generator = torch.Generator().manual_seed(2)
@@ -611,7 +625,7 @@ def test_all_baselines(monkeypatch):
     monkeypatch.setattr(
         baselines,
         "class_pca",
-        lambda *given: asked.append(given) or baselines.ClassPCA(*[None] * 3),
+        lambda *given: asked.append(given) or baselines.ClassPCA(*[None] * 4),
     )
     monkeypatch.setattr(baselines.ClassPCA, "redraw", lambda self, digits: digits)
     assert baseline_pictures(train, test, 5)["class_pca"] is test
@@ -628,10 +642,12 @@ def toy_world(monkeypatch):
         means = torch.zeros(10, PIXELS)
         for label in train.labels.unique().tolist():
             means[label] = train.only(label).images.mean(0).flatten()
-        return baselines.ClassPCA(means, torch.zeros(10, length, PIXELS), torch.zeros(10, length))
+        return baselines.ClassPCA(
+            means, torch.zeros(10, length, PIXELS), torch.zeros(10, length), (1, 28, 28)
+        )
 
     monkeypatch.setattr(baselines, "class_pca", class_pca)
-    monkeypatch.setattr(evaluation, "load_judge", ToyJudge)
+    monkeypatch.setattr(evaluation, "judge_for", lambda kind: ToyJudge())
     monkeypatch.setattr(evaluation, "FEATURES", 8)
     monkeypatch.setattr(evaluation, "SWITCH_STEPS", 2)
     return asked
@@ -646,10 +662,11 @@ def test_an_evaluation_by_hand(toy_world):
     data = toy_data([0, 1, 2] * 3, (1.0, 0.75, 0.75, *[1.0] * 7))
     results = evaluate(rule, data)
     assert list(results) == [
-        "n", "split", "seed", "task", "steps", "weights", "data", "parameters", "fitted",
+        "n", "split", "seed", "task", "steps", "weights", "data", "held_out", "parameters",
+        "fitted",
         "pixel_accuracy", "ink_iou", "mse", "psnr", "ssim", "judge_accuracy", "per_digit", "worst",
-        "baselines", "persistence", "regeneration", "accuracy_by_step", "switching", "samples",
-        "seconds",
+        "baselines", "persistence", "regeneration", "mse_over_time", "accuracy_by_step",
+        "switching", "samples", "seconds",
     ]  # fmt: skip
     for key, value in {
         "n": 9, "split": "test", "seed": 0, "task": "grow", "steps": 8, "weights": "abc",
@@ -775,7 +792,7 @@ def test_baselines(data):
 
 
 def test_class_pca_with_all_components_is_exact(data):
-    few = Digits(data.train.images[:50], torch.zeros(50, dtype=torch.int64))
+    few = Pictures(data.train.images[:50], torch.zeros(50, dtype=torch.int64))
     pca = baselines.class_pca(few, 60)
     torch.testing.assert_close(pca.redraw(few), few.images, atol=1e-4, rtol=0)
     errors = [
@@ -788,7 +805,7 @@ def test_class_pca_with_all_components_is_exact(data):
 def test_an_evaluation_of_real_digits(data, rule, monkeypatch):
     """Complete, finite, and whatever the batch; small, to be fast."""
     monkeypatch.setattr(evaluation, "SWITCH_STEPS", 2)
-    monkeypatch.setattr(evaluation, "HEALING_STEPS", 2)
+    monkeypatch.setattr(evaluation, "HEALING_STEPS", (2, 3))
     monkeypatch.setattr(evaluation, "FEATURES", 19)
     known = torch.tensor([3, 7])
     train = data.train.select(torch.isin(data.train.labels, known)).limit(40)
@@ -818,8 +835,8 @@ def test_learning_curves_of_short_trainings(records):
 def test_pictures(tmp_path):
     from PIL import Image
 
-    frames = torch.rand(5, 28, 28)
-    assert progress_picture(torch.rand(20, 28, 28), scale=2).size == (560, 112)
+    frames = torch.rand(5, 1, 28, 28)
+    assert progress_picture(torch.rand(20, 1, 28, 28), scale=2).size == (560, 112)
     save_gif(frames, tmp_path / "x.gif", scale=2)
     with Image.open(tmp_path / "x.gif") as gif:
         assert gif.n_frames == 5
@@ -830,7 +847,7 @@ def test_a_rule_is_measured_in_its_own_type():
     """By the same way it is measured on its own device: nothing is moved to another for it."""
     rule = initial_rule(RuleConfig(channels=6, hidden=8, label_dim=4, style_dim=2), 0)
     torch.nn.init.normal_(rule.update.weight, std=0.02)
-    digits = Digits(torch.rand(7, 1, 28, 28), torch.arange(7))
+    digits = Pictures(torch.rand(7, 1, 28, 28), torch.arange(7))
     single = evaluation.redraw(rule, digits, (3,))
     double = evaluation.redraw(rule.double(), digits, (3,))
     assert (single.dtype, double.dtype) == (torch.float32, torch.float64)

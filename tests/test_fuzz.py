@@ -155,7 +155,7 @@ def test_a_damaged_body_is_told_by_the_digest(outputs, tmp_path):
 
 def test_run_files(outputs, tmp_path, digits):  # noqa: F811
     draw, content = random.Random(2), outputs.run.read_bytes()
-    identity = identity_of(initial_rule(RULE, 0), digits, CONFIG, "", {})
+    identity = identity_of(initial_rule(RULE, 0), digits, CONFIG, "", {}, {})
 
     def use(path):
         run = new_run(initial_rule(RULE, 1), CONFIG)
@@ -213,6 +213,9 @@ def test_other_kinds_of_metadata(outputs, tmp_path):
     header, tensors = header_of(content), parse(content)
     for key, value in [
         ("config", []), ("config", {"channels": 2**40}), ("config", {"held": 3}),
+        ("config", {"ink": 0}), ("config", {"ink": 20}), ("config", {"size": [28]}),
+        ("config", {"size": [2**20, 28]}), ("config", {"size": 28}), ("config", {"classes": 3}),
+        ("config", {"classes": []}), ("config", {"classes": [1, 2]}), ("config", {"class": "Mine"}),
         ("record", []), ("record", {"training": []}), ("record", {"digits": [11]}),
         ("record", {"training": {"loss_steps": []}}), ("record", {"training": {"task": "x"}}),
     ]:  # fmt: skip

@@ -108,7 +108,7 @@ def test_rules_without_styles():
 def test_genome_refuses_other_labels():
     genome = Genome(4, 3)
     for label in (10, -1):
-        with pytest.raises(InputError, match=f"label {label} "):
+        with pytest.raises(InputError, match=f"label {label}:"):
             genome(torch.tensor([3, label]), torch.zeros(2, 3))
     with pytest.raises(InputError, match="styles have shape"):
         genome(torch.tensor([3]), torch.zeros(1, 4))

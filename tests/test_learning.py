@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from nca_lib.cells import seed_state
 from nca_lib.checkpoints import load
-from nca_lib.data import Digits
+from nca_lib.dataset import Pictures
 from nca_lib.errors import InputError
 from nca_lib.stopping import Wish
 from nca_lib.training import (
@@ -43,7 +43,7 @@ CONFIG = TrainingConfig(
 def digits():
     """Twelve pictures, all different, three of each of four labels."""
     images = torch.rand(12, 1, 28, 28, generator=torch.Generator().manual_seed(3))
-    return Digits(images, torch.arange(12) % 4)
+    return Pictures(images, torch.arange(12) % 4)
 
 
 @pytest.fixture
@@ -72,6 +72,7 @@ def test_the_defaults():
         "pool_start": 0.4,
         "pool_renewal": 0.25,
         "damage_share": 0.25,
+        "half_share": 0.0,
         "switch_share": 0.25,
         "life_weight": 0.25,
         "anchor_weight": 0.0,
@@ -93,7 +94,9 @@ def test_steps_weights_and_plain_values():
     assert plain == asdict(config) | {"loss_steps": [3, 9], "loss_weights": [1.0, 0.0]}
 
 
-SHARES = ("pool_share", "pool_start", "pool_renewal", "damage_share", "switch_share")
+SHARES = (
+    "pool_share", "pool_start", "pool_renewal", "damage_share", "half_share", "switch_share"
+)  # fmt: skip
 AMOUNTS = ("life_weight", "anchor_weight", "overflow_weight", "kl_weight")
 
 
@@ -205,7 +208,7 @@ def test_muon_turns_the_matrices_and_adam_the_rest(rule):
     assert len(matrices) == 3
     before = {name: p.detach().clone() for name, p in rule.named_parameters()}
     random_gradients(rule, 0)
-    Optimisers(rule).step(1e-3)
+    Optimisers(rule, CONFIG).step(1e-3)
     assert MUON_RATE == 10
     for name, parameter in rule.named_parameters():
         alone = before[name].clone().requires_grad_(True)
@@ -219,7 +222,7 @@ def test_muon_turns_the_matrices_and_adam_the_rest(rule):
 
 
 def test_what_optimisers_remember_is_saved_and_restored(rule):
-    first = Optimisers(rule)
+    first = Optimisers(rule, CONFIG)
     for seed in range(2):
         random_gradients(rule, seed)
         first.step(1e-3)
@@ -238,11 +241,11 @@ def test_what_optimisers_remember_is_saved_and_restored(rule):
         optimisers.step(1e-3)
         return torch.cat([p.detach().flatten() for p in rule.parameters()])
 
-    restored = Optimisers(rule)
+    restored = Optimisers(rule, CONFIG)
     restored.load(saved)
     wanted = third_step(first)
     assert torch.equal(third_step(restored), wanted)
-    assert not torch.equal(third_step(Optimisers(rule)), wanted)
+    assert not torch.equal(third_step(Optimisers(rule, CONFIG)), wanted)
 
 
 # --- the losses
@@ -455,7 +458,7 @@ def test_a_training_does_what_it_was_told_when_it_was(tmp_path, rule, digits):
     config = replace(CONFIG, iterations=7)
     rule.genome.average.fill_(3.0)
     history = train(
-        rule, digits, config, outputs, source="here", start={"made": "of"}, log_every=3,
+        rule, digits, config, outputs, source="here", origin={"made": "of"}, log_every=3,
         save_every=4, watch=watch, watch_every=2, on_iteration=on_iteration, progress=False,
     )  # fmt: skip
     assert told == [1, 2, 3, 4, 5, 6, 7]
@@ -635,11 +638,11 @@ def test_seconds_are_those_of_the_clock(tmp_path, rule, digits, monkeypatch):
 
 def test_a_resumed_run_must_be_the_same(tmp_path, rule, digits):
     outputs = Outputs(tmp_path, "toy")
-    given = {"source": "here", "start": {"a": 1}, "progress": False}
+    given = {"source": "here", "origin": {"a": 1}, "progress": False}
     train(rule, digits, CONFIG, outputs, **given)
     for change, message in [
         ({"source": "there"}, "source = here, now it is there"),
-        ({"start": {"a": 2}}, r"start\.a = 1, now it is 2"),
+        ({"origin": {"a": 2}}, r"start\.a = 1, now it is 2"),
     ]:
         with pytest.raises(InputError, match=message):
             train(rule, digits, CONFIG, outputs, resume=True, **given | change)
@@ -768,12 +771,12 @@ def test_weights_that_are_not_finite_leave_styles_as_codes(rule, digits, monkeyp
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"digits": Digits(torch.zeros(0, 1, 28, 28), torch.zeros(0).long())},
+        ({"digits": Pictures(torch.zeros(0, 1, 28, 28), torch.zeros(0).long())},
          "^0 images and 0 labels: give as many, at least 1$"),
-        ({"digits": Digits(torch.zeros(3, 1, 28, 28), torch.zeros(2).long())},
+        ({"digits": Pictures(torch.zeros(3, 1, 28, 28), torch.zeros(2).long())},
          "^3 images and 2 labels: give as many, at least 1$"),
-        ({"digits": Digits(torch.zeros(2, 1, 28, 28) + 2, torch.zeros(2).long())}, "outside"),
-        ({"digits": Digits(torch.zeros(1, 1, 28, 28), torch.tensor([10]))}, "label 10"),
+        ({"digits": Pictures(torch.zeros(2, 1, 28, 28) + 2, torch.zeros(2).long())}, "outside"),
+        ({"digits": Pictures(torch.zeros(1, 1, 28, 28), torch.tensor([10]))}, "label 10"),
         ({"config": replace(CONFIG, batch_size=1), "ranks": Ranks(0, 2)},
          "^batch_size 1 is too small for 2 processes$"),
         ({"config": replace(CONFIG, anchor_weight=0.1), "channels": 2},
@@ -800,7 +803,7 @@ def test_what_can_just_be_trained(digits):
     assert checked.images is digits.images
     assert torch.equal(checked.labels, digits.labels)
     check_training(NCA(RuleConfig(2, 4, 2, 0)), digits, CONFIG, Ranks())
-    bytes_of_labels = Digits(digits.images, digits.labels.to(torch.uint8))
+    bytes_of_labels = Pictures(digits.images, digits.labels.to(torch.uint8))
     assert check_training(toy_rule(), bytes_of_labels, CONFIG, Ranks()).labels.dtype == torch.int64
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from nca_lib.cells import disc, seed_state, starts
-from nca_lib.data import Digits
+from nca_lib.dataset import Pictures
 from nca_lib.errors import InputError
 from nca_lib.training import TrainingConfig
 from nca_lib.training.batch import Counts, Draws, draw_batch, grow_batch, pooling, share_out
@@ -25,7 +25,7 @@ CONFIG = TrainingConfig(
 def digits():
     """Thirty pictures, all different, three of each label."""
     images = torch.rand(30, 1, 28, 28, generator=torch.Generator().manual_seed(3))
-    return Digits(images, torch.arange(30) % 10)
+    return Pictures(images, torch.arange(30) % 10)
 
 
 def generator(seed=0):

@@ -88,12 +88,12 @@ def test_natural_forms_are_taken():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (10, "label 10 is not a digit"),
-        ([3, -1], "label -1 is not a digit"),
+        (10, "label 10: labels go from 0 to 9"),
+        ([3, -1], "label -1: labels go from 0 to 9"),
         (3.0, "want integers"),
         (True, "want integers"),
         ([[1]], r"the shape \[1, 1\]"),
-        ("three", "want integers|labels: want numbers"),
+        ("three", "label 'three': choose one of 0, 1, 2"),
         ([1, None], "labels: want numbers"),
         ([[1], [2, 3]], "labels: want numbers"),
     ],

@@ -9,8 +9,9 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "nca_lib"
 ORDER = [  # nothing imports what stands below it
-    "errors", "stopping", "cells", "inputs", "rollout.fire", "rollout.plan", "rollout.dense",
-    "rollout.sparse", "rollout.compiled", "rollout", "genome", "rule", "checkpoints", "data",
+    "errors", "stopping", "kinds", "cells", "inputs", "rollout.fire", "rollout.plan",
+    "rollout.dense", "rollout.sparse", "rollout.compiled", "rollout", "genome", "rule",
+    "checkpoints", "dataset", "torchvision_sets", "folder", "data", "handwriting",
     "training.settings", "training.losses", "training.optimisers", "training.ranks",
     "training.pool", "training.run", "training.batch", "training.loop", "training",
     "training.presets", "training.pretraining", "baselines", "judge", "evaluation", "plots",

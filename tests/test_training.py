@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from nca_lib.cells import ANCHOR, seed_state
 from nca_lib.checkpoints import load, read_tensors
-from nca_lib.data import Digits
+from nca_lib.dataset import Pictures
 from nca_lib.errors import InputError
 from nca_lib.rule import RuleConfig
 from nca_lib.training import (
@@ -52,7 +52,7 @@ def digits():
     images = torch.zeros(30, 1, 28, 28)
     for i in range(30):
         images[i, 0, 8:20, 10 + i // 10 : 13 + i // 10] = 1.0
-    return Digits(images, torch.arange(30) % 10)
+    return Pictures(images, torch.arange(30) % 10)
 
 
 def weights_of(folder, name="unified"):
@@ -117,11 +117,11 @@ KILLED = """
 import sys, torch
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_training import CONFIG, RULE, replace, initial_rule, train, Outputs, Digits, Stopped
+from test_training import CONFIG, RULE, replace, initial_rule, train, Outputs, Pictures, Stopped
 images = torch.zeros(30, 1, 28, 28); images[:, 0, 8:20, 10:13] = 1.0
 config = replace(CONFIG, iterations=400)
 try:
-    train(initial_rule(RULE, 0), Digits(images, torch.arange(30) % 10), config,
+    train(initial_rule(RULE, 0), Pictures(images, torch.arange(30) % 10), config,
           Outputs(Path(sys.argv[1]), "unified"), resume=True, save_every=20,
           on_iteration=lambda i: print(i, flush=True), progress=False)
 except Stopped as error:
@@ -420,16 +420,16 @@ def test_training_in_double_precision(digits, task):
         (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), torch.arange(2), "uint8"),
         (torch.zeros(2, 1, 32, 32), torch.arange(2), r"want \[N, 1, 28, 28\]"),
         (torch.zeros(2, 4, 28, 28), torch.arange(2), r"want \[N, 1, 28, 28\]"),
-        (torch.zeros(2, 1, 28, 28), torch.tensor([1, 10]), "label 10 is not a digit"),
+        (torch.zeros(2, 1, 28, 28), torch.tensor([1, 10]), "label 10: labels go from 0 to 9"),
     ],
 )
 def test_pictures_that_cannot_be_trained_with(images, labels, message):
     with pytest.raises(InputError, match=message):
-        train(initial_rule(RULE, 0), Digits(images, labels), CONFIG, progress=False)
+        train(initial_rule(RULE, 0), Pictures(images, labels), CONFIG, progress=False)
 
 
 def test_any_integer_type_serves_as_labels(digits):
-    small = Digits(digits.images, digits.labels.to(torch.uint8))
+    small = Pictures(digits.images, digits.labels.to(torch.uint8))
     logs = [
         train(initial_rule(RULE, 0), given, CONFIG, log_every=1, progress=False)
         for given in (digits, small)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from nca_lib.data import Dataset, Digits
+from nca_lib.dataset import Dataset, Pictures
 from nca_lib.judge import FEATURES
 from nca_lib.rule import NCA, RuleConfig
 
@@ -105,10 +105,10 @@ def bar(ink: float = 1.0, radius: int = FAR) -> Tensor:
     return picture
 
 
-def bars(labels: list[int], label_ink=1.0) -> Digits:
+def bars(labels: list[int], label_ink=1.0) -> Pictures:
     """What the rule makes of the labels."""
     inks = torch.as_tensor(label_ink).expand(10)[labels]
-    return Digits(bar()[None, None] * inks[:, None, None, None], torch.tensor(labels))
+    return Pictures(bar()[None, None] * inks[:, None, None, None], torch.tensor(labels))
 
 
 def toy_data(labels: list[int], label_ink=LABEL_INK) -> Dataset:

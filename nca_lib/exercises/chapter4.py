@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from nca_lib.data import Digits
+from nca_lib.dataset import Pictures
 from nca_lib.evaluation import ink_iou
 
 import torch
 from torch import Tensor
 
 
-def check_black(accuracy: float | None, digits: Digits) -> None:
+def check_black(accuracy: float | None, digits: Pictures) -> None:
     """Pixel accuracy of all-black pictures."""
     true = (digits.images <= 0.5).double().mean().item()
     if accuracy is None:
@@ -60,7 +60,7 @@ def check_known(numbers: dict | None) -> None:
     print("Right: the PCA is the rule's fair rival, and the restoration plays another game.")
 
 
-def check_threshold(threshold: float | None, grown: Tensor, digits: Digits) -> None:
+def check_threshold(threshold: float | None, grown: Tensor, digits: Pictures) -> None:
     """A threshold that gives the grown digits a pixel accuracy as high as any."""
 
     def right(value: float) -> float:

@@ -1,16 +1,17 @@
 """A batch: what is grown in an iteration, and what is learned from it.
 
 Part of it begins at a start (a seed, or the blurred picture), part of it comes from the pool and
-grows on: some of that is damaged, some is told to become another digit.
+grows on: some of that is damaged, some is told to become another picture.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
-from nca_lib.cells import ALIVE_ABOVE, INK, LIFE, SIZE, disc, erase, starts
-from nca_lib.data import Digits
-from nca_lib.training.losses import Losses, growth_losses
+from nca_lib.cells import ALIVE_ABOVE, SIZE, disc, erase, half_at
+from nca_lib.dataset import Pictures
+from nca_lib.training.losses import Losses
 from nca_lib.training.run import Run
 from nca_lib.training.settings import TrainingConfig
 
@@ -57,7 +58,21 @@ def pooling(run: Run, config: TrainingConfig) -> bool:
     return config.pool_share > 0 and run.iteration >= config.pool_start * config.iterations
 
 
-def draw_batch(run: Run, digits: Digits, config: TrainingConfig) -> Batch:
+def draw_regions(
+    hit: int, halves: int, size: tuple[int, int], generator: torch.Generator
+) -> Tensor:
+    """What is lost, bool `[hit, H, W]`: the first `halves` lose a half, the others a disc."""
+    height, width = size
+    sides, scale = torch.tensor([[height], [width]]), min(size) / SIZE
+    centre = sides / 4 + torch.rand(2, hit, generator=generator) * sides / 2  # where pictures are
+    regions = disc(*centre, scale * (3 + 4 * torch.rand(hit, generator=generator)), size)
+    if halves:
+        angle = 2 * math.pi * torch.rand(halves, generator=generator)
+        regions[:halves] = half_at(*centre[:, :halves], angle, size)
+    return regions
+
+
+def draw_batch(run: Run, digits: Pictures, config: TrainingConfig) -> Batch:
     """All random draws of an iteration happen here, for all ranks alike; then come the shares."""
     generator, pool = run.generator, run.pool
     taken = given = torch.zeros(0, dtype=torch.int64)
@@ -72,8 +87,7 @@ def draw_batch(run: Run, digits: Digits, config: TrainingConfig) -> Batch:
     new, hit = fresh + switched, round(config.damage_share * len(taken))
     drawn = torch.randint(len(digits), (new,), generator=generator)
     noise = torch.randn(new, run.rule.config.style_dim, generator=generator)
-    centre = SIZE / 4 + torch.rand(2, hit, generator=generator) * SIZE / 2  # where the digit is
-    regions = disc(centre[0], centre[1], 3 + 4 * torch.rand(hit, generator=generator))
+    regions = draw_regions(hit, round(config.half_share * hit), run.rule.kind.size, generator)
     seeds = torch.randint(2**62, (config.batch_size,), generator=generator)
 
     slots = torch.cat([given, taken.new_full((fresh - len(given),), -1), taken])  # [B]
@@ -81,7 +95,7 @@ def draw_batch(run: Run, digits: Digits, config: TrainingConfig) -> Batch:
     return share_out(run, digits, config, Draws(drawn, noise, regions, seeds, slots), counts)
 
 
-def share_out(run: Run, digits: Digits, config: TrainingConfig, draws: Draws, counts: Counts):
+def share_out(run: Run, digits: Pictures, config: TrainingConfig, draws: Draws, counts: Counts):
     """This rank's samples of a batch: new targets, damage, and new starts for what is lost."""
     pool, (_, new, fresh) = run.pool, counts
     mine = pool.ranks.share(draws.slots)  # [b]
@@ -91,8 +105,8 @@ def share_out(run: Run, digits: Digits, config: TrainingConfig, draws: Draws, co
     damaged = going_on & (pooled < new + len(draws.regions))
     states[damaged] = erase(states[damaged], draws.regions[pooled[damaged] - new])
     pictures = torch.cat([draws.pictures[ours], pictures[going_on]])  # [b]
-    first = starts(config.task, digits.images[pictures].to(states), run.rule.config.channels)
-    dead = (states[:, LIFE] <= ALIVE_ABOVE).flatten(1).all(1)
+    first = run.task.start(digits.images[pictures].to(states), digits.labels[pictures])
+    dead = (states[:, run.rule.kind.life] <= ALIVE_ABOVE).flatten(1).all(1)
     lost = dead | ~(states.abs() < WILD).flatten(1).all(1)  # or not a number
     begin = len(mine) - len(pooled)
     states[lost] = first[begin:][lost]
@@ -109,7 +123,7 @@ def share_out(run: Run, digits: Digits, config: TrainingConfig, draws: Draws, co
     )
 
 
-def grow_batch(run: Run, batch: Batch, digits: Digits, config: TrainingConfig) -> Tensor:
+def grow_batch(run: Run, batch: Batch, digits: Pictures, config: TrainingConfig) -> Tensor:
     """Grow this rank's share, leave its gradients in the rule, put it into the pool.
 
     Returns:
@@ -133,13 +147,14 @@ def grow_batch(run: Run, batch: Batch, digits: Digits, config: TrainingConfig) -
         config.loss_steps,
     )
     share = len(images) / size
-    losses = Losses(*(share * loss for loss in growth_losses(frames, images, config)))
+    losses = Losses(*(share * loss for loss in run.task.loss(frames, images, labels)))
     losses = losses._replace(kl=kl)
     sum(losses).backward()
     final, kept = frames[-1].detach(), batch.slots >= 0
     run.pool.put(
         batch.slots[kept], final.cpu()[kept], batch.pictures[kept], styles.detach().cpu()[kept]
     )
-    right = (final[: batch.fresh, INK] > 0.5) == (images[: batch.fresh, 0] > 0.5)
+    begun, ink = slice(batch.fresh), rule.kind.ink
+    right = (final[begun, :ink] > 0.5) == (images[begun] > 0.5)  # [fresh, I, H, W]
     accuracy = right.float().sum() / (fresh * images[0].numel())
     return torch.stack([*losses, accuracy]).detach()

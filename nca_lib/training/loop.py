@@ -1,8 +1,8 @@
 """The loop: one for pretraining, unified fine-tuning and restoration.
 
 Every iteration grows a batch, part of it from fresh starts and part of it from the pool, and takes
-the loss at several steps of the growth. The trainings differ in two things only: the digits they
-are given, and where a fresh sample starts (`TrainingConfig.task`).
+the loss at several steps of the growth. The trainings differ in two things only: the pictures they
+are given, and where a fresh sample starts (`TrainingConfig.task`, or a `start` of your own).
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
-from nca_lib.cells import ANCHOR
 from nca_lib.checkpoints import save_rule
-from nca_lib.data import Digits
+from nca_lib.dataset import Pictures
 from nca_lib.errors import InputError
 from nca_lib.inputs import as_labels, check_images
 from nca_lib.rule import NCA
 from nca_lib.stopping import Stopped, Wish, asked_to_stop
 from nca_lib.training.batch import draw_batch, grow_batch
-from nca_lib.training.losses import Losses
+from nca_lib.training.losses import Losses, OwnLoss
 from nca_lib.training.optimisers import learning_rate
 from nca_lib.training.ranks import Ranks
 from nca_lib.training.run import Log, Outputs, Run, identity_of, new_run, only_writer, open_outputs
 from nca_lib.training.settings import TrainingConfig
 
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
 TRIES = 5  # batches in a row whose loss is not finite before training gives up
@@ -37,7 +37,7 @@ class TrainingDiverged(Exception):
     """The loss is not finite any more; the message says what is left and what to try."""
 
 
-def training_step(run: Run, digits: Digits, config: TrainingConfig) -> dict[str, float]:
+def training_step(run: Run, digits: Pictures, config: TrainingConfig) -> dict[str, float]:
     """One iteration. A batch in which a sample explodes teaches nothing: another one is drawn.
 
     Returns:
@@ -54,7 +54,7 @@ def training_step(run: Run, digits: Digits, config: TrainingConfig) -> dict[str,
     return try_step(run, digits, config)
 
 
-def try_step(run: Run, digits: Digits, config: TrainingConfig) -> dict[str, float]:
+def try_step(run: Run, digits: Pictures, config: TrainingConfig) -> dict[str, float]:
     """Grow a batch and learn from it, together with the other ranks."""
     rule = run.rule
     rule.zero_grad()
@@ -92,12 +92,15 @@ class Habits:
 
 def train(
     rule: NCA,
-    digits: Digits,
+    digits: Pictures,
     config: TrainingConfig,
     outputs: Outputs | None = None,
     *,
+    loss: OwnLoss | None = None,
+    start: Callable[[Tensor, Tensor], Tensor] | None = None,
+    optimiser: Callable[[NCA], torch.optim.Optimizer] | None = None,
     source: str = "",
-    start: dict | None = None,
+    origin: dict | None = None,
     resume: bool = False,
     log_every: int = 25,
     save_every: int = 250,
@@ -114,11 +117,15 @@ def train(
 
     Args:
         rule: the start; it is moved nowhere, train it on the device and in the type that it has.
-        digits: the training digits.
+        digits: the training pictures, of the rule's kind.
         config: what to do.
         outputs: where to write; None writes nothing.
-        source: what the digits are, for the record.
-        start: what the rule is made of (a merger, a file and its hash), for the record.
+        loss: `(frames [R, B, C, H, W], images [B, I, H, W], labels [B])` -> a scalar that takes the
+            place of the ink's error. The other terms stay: a weight of 0 leaves one out.
+        start: `(images, labels)` -> states `[B, C, H, W]` that growths begin with.
+        optimiser: makes an optimiser for the rule; its learning rates are the highest of the cycle.
+        source: what the pictures are, for the record.
+        origin: what the rule is made of (a merger, a file and its hash), for the record.
         resume: go on with the saved run where there is one. A finished run is loaded and left.
         watch: called with the rule and the iteration every `watch_every` iterations.
         stop: asked after every iteration; once True the run saves itself and stops. None: a signal
@@ -127,14 +134,15 @@ def train(
         ranks: the processes that train this rule together; None: this one alone.
 
     Raises:
-        InputError: digits or settings that can't be; outputs exist and `resume` is not given, or
+        InputError: pictures or settings that can't be; outputs exist and `resume` is not given, or
             somebody else writes there; a saved run with other settings.
         Stopped: after somebody asked; what was learned until then is saved.
         TrainingDiverged: the loss or the gradient is not finite.
     """
-    run, ranks = new_run(rule, config, ranks), ranks or Ranks()
+    hooks, ranks = {"loss": loss, "start": start, "optimiser": optimiser}, ranks or Ranks()
     digits = check_training(rule, digits, config, ranks)
-    identity = identity_of(rule, digits, config, source, start or {})
+    run = new_run(rule, config, ranks, hooks)
+    identity = identity_of(rule, digits, config, source, origin or {}, hooks)
     writing = outputs is not None and ranks.first
     name = outputs.name if outputs else config.task
     with ExitStack() as around:  # until the rule is written
@@ -165,7 +173,7 @@ def train(
 
 def iterate(
     run: Run,
-    digits: Digits,
+    digits: Pictures,
     config: TrainingConfig,
     outputs: Outputs | None,
     identity: dict,
@@ -200,19 +208,20 @@ def iterate(
             habits.watch(run.rule, run.iteration)
 
 
-def check_training(rule: NCA, digits: Digits, config: TrainingConfig, ranks: Ranks) -> Digits:
+def check_training(rule: NCA, digits: Pictures, config: TrainingConfig, ranks: Ranks) -> Pictures:
     """The digits, once it is sure that they and the settings can be trained with."""
-    images, labels = check_images(digits.images), as_labels(digits.labels)
+    kind = rule.kind
+    images, labels = check_images(digits.images, kind), as_labels(digits.labels, kind.classes)
     if not len(images) or len(images) != len(labels):
         raise InputError(f"{len(images)} images and {len(labels)} labels: give as many, at least 1")
     if config.batch_size < ranks.count:
         raise InputError(f"batch_size {config.batch_size} is too small for {ranks.count} processes")
-    if config.anchor_weight and rule.config.channels <= ANCHOR:
-        raise InputError(f"an anchor wants {ANCHOR + 1} channels, this rule has fewer")
-    return Digits(images, labels)
+    if config.anchor_weight and rule.config.channels <= kind.anchor:
+        raise InputError(f"an anchor wants {kind.anchor + 1} channels, this rule has fewer")
+    return Pictures(images, labels)
 
 
-def fit_styles(rule: NCA, digits: Digits) -> None:
+def fit_styles(rule: NCA, digits: Pictures) -> None:
     """Styles get their scale; those of weights that are not finite stay codes."""
     with suppress(torch.linalg.LinAlgError):
         rule.fit_styles(digits.images, digits.labels)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nca_lib.cells import SIZE
 from nca_lib.errors import InputError
 from nca_lib.rule import NCA
 from nca_lib.training.ranks import Ranks
@@ -41,7 +40,7 @@ class Pool:
         mine, dtype = len(range(ranks.number, size, ranks.count)), rule.kernels.dtype
         return cls(
             size,
-            torch.zeros(mine, rule.config.channels, SIZE, SIZE, dtype=dtype),
+            torch.zeros(mine, rule.config.channels, *rule.kind.size, dtype=dtype),
             torch.zeros(mine, dtype=torch.int64),
             torch.zeros(mine, rule.config.style_dim, dtype=dtype),
             ranks=ranks,

@@ -52,3 +52,25 @@ PRESETS = {
         restore=TrainingConfig(task="restore", iterations=10_000, damage_share=0.0),
     ),
 }
+
+
+@dataclass(frozen=True)
+class Painting:
+    """One rule and its training, for a few pictures that each are a class."""
+
+    rule: RuleConfig
+    training: TrainingConfig
+
+
+# Growing NCA's own feat (Mordvintsev et al., 2020), on a laptop: see README, "Your own pictures".
+PAINT = Painting(
+    rule=RuleConfig(hidden=128, label_dim=4, style_dim=0),
+    training=TrainingConfig(
+        iterations=1500,
+        batch_size=8,
+        loss_steps=(36, 44, 52, 60),
+        pool_start=0.3,
+        damage_share=0.5,
+        half_share=0.5,
+    ),
+)

@@ -1,6 +1,6 @@
-"""From ten rules to one: a rule per digit, trained in parallel, and their merger.
+"""From ten rules to one: a rule per class (digit), trained in parallel, and their merger.
 
-All ten start from one common initialisation, so that their weights stay comparable and a mean of
+All start from one common initialisation, so that their weights stay comparable and a mean of
 them can make sense. Whether it helps is an experiment, not a belief: `merge` offers several ways.
 """
 
@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Literal
 
 from nca_lib.checkpoints import load
-from nca_lib.data import Digits
+from nca_lib.dataset import Pictures
 from nca_lib.errors import InputError
-from nca_lib.inputs import DIGITS, as_whole
+from nca_lib.inputs import as_whole
+from nca_lib.kinds import MNIST, Kind
 from nca_lib.rule import NCA, RuleConfig
 from nca_lib.stopping import SIGNALS, Stopped, Wish, asked_to_stop, die_with_parent, signals_wait
 from nca_lib.training.loop import train
@@ -32,51 +33,57 @@ import torch
 from tqdm.auto import tqdm
 
 Merging = Literal["mean", "last", "scratch"]
-LABEL_TABLES = ("genome.labels.weight", "encoder.label.weight")  # row d belongs to digit d
+LABEL_TABLES = ("genome.labels.weight", "encoder.label.weight")  # row d belongs to label d
 
 
-def initial_rule(config: RuleConfig, seed: int) -> NCA:
-    """The common initialisation: the same weights for the same configuration and seed."""
+def initial_rule(config: RuleConfig, seed: int, kind: Kind = MNIST) -> NCA:
+    """The common initialisation: the same weights for the same configuration, seed and kind."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return NCA(config)
+        return NCA(config, kind)
+
+
+def rule_name(label: int, kind: Kind) -> str:
+    """The name of the rule of one class: digit-3, or class-3 where classes are no digits."""
+    return f"{'digit' if kind.classes == MNIST.classes else 'class'}-{label}"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One digit's pretraining, as sent to a worker process."""
+    """The pretraining of one class, as sent to a worker process."""
 
-    digit: int
+    label: int
     rule: RuleConfig
+    kind: Kind
     training: TrainingConfig
-    digits: Digits  # of this digit alone
+    digits: Pictures  # of this class alone
     folder: Path
     source: str
     resume: bool
     device: str
 
 
-_done = _stop = None  # in a worker: iterations done by each digit; an event that asks to stop
+_done = _stop = None  # in a worker: iterations done for each label; an event that asks to stop
 
 
 def _start_worker(done, stop) -> None:
     global _done, _stop
     _done, _stop = done, stop
     die_with_parent()
-    torch.set_num_threads(1)  # one digit a core
+    torch.set_num_threads(1)  # one class a core
     for number in SIGNALS:  # the parent asks through the event
         signal.signal(number, signal.SIG_IGN)
 
 
 def _pretrain_one(job: Job) -> None:
     def count(iteration: int) -> None:
-        _done[job.digit] = iteration
+        _done[job.label] = iteration
 
     train(
-        initial_rule(job.rule, job.training.seed).to(job.device),
+        initial_rule(job.rule, job.training.seed, job.kind).to(job.device),
         job.digits,
-        replace(job.training, seed=job.training.seed + 1 + job.digit),
-        Outputs(job.folder, f"digit-{job.digit}", claimed=True),
+        replace(job.training, seed=job.training.seed + 1 + job.label),
+        Outputs(job.folder, rule_name(job.label, job.kind), claimed=True),
         source=job.source,
         resume=job.resume,
         stop=_stop.is_set,
@@ -87,38 +94,41 @@ def _pretrain_one(job: Job) -> None:
 
 def pretrain(
     rule: RuleConfig,
-    digits: Digits,
+    digits: Pictures,
     training: TrainingConfig,
     folder: Path,
     *,
+    kind: Kind = MNIST,
     source: str = "",
     resume: bool = False,
     workers: int | None = None,
     device: str = "cpu",
-    only: tuple[int, ...] = tuple(range(DIGITS)),
+    only: tuple[int, ...] | None = None,
     progress: bool = True,
     ranks: Ranks | None = None,
 ) -> list[Path]:
-    """Train a rule for each digit in `only`, in parallel processes, one a core.
+    """Train a rule for each label (in `only`), in parallel processes, one a core.
 
-    Under torchrun each of the ranks has some of the digits.
+    Under torchrun each of the ranks has some of the labels.
 
     Returns:
-        The ten (or fewer) files `folder/digit-D.safetensors`.
+        The files `folder/digit-D.safetensors`, or `class-D` where classes are no digits.
 
     Raises:
-        InputError, Stopped, TrainingDiverged: as `train` does, from any digit.
+        InputError, Stopped, TrainingDiverged: as `train` does, from any of them.
     """
+    only = tuple(range(len(kind.classes))) if only is None else only
     ranks, folder = ranks or Ranks(), Path(folder)
     workers = max(1, (os.cpu_count() or 1) // ranks.count) if workers is None else workers
     as_whole(workers, "workers", least=1)
     jobs = [
-        Job(d, rule, training, digits.only(d), folder, source, resume, device)
+        Job(d, rule, kind, training, digits.only(d), folder, source, resume, device)
         for d in only[ranks.number :: ranks.count]
     ]
     for job in jobs:
         if not len(job.digits):
-            raise InputError(f"there is no picture of a {job.digit} in the training digits")
+            name = kind.classes[job.label]
+            raise InputError(f"there is no picture of a {name} in the training digits")
     with ExitStack() as stack:
         if ranks.first:
             stack.enter_context(only_writer(folder))
@@ -126,20 +136,20 @@ def pretrain(
         if jobs:
             work_off(jobs, min(workers, len(jobs)), training.iterations, wish, progress)
         if wish():
-            raise Stopped("the ten digits are finished; stopped there", wish.number)
-    return [Outputs(folder, f"digit-{d}").rule for d in only]
+            raise Stopped("the digits are finished; stopped there", wish.number)
+    return [Outputs(folder, rule_name(d, kind)).rule for d in only]
 
 
 def work_off(jobs: list[Job], workers: int, iterations: int, wish: Wish, progress: bool) -> None:
-    """Train all digits in a crew of processes."""
+    """Train all classes in a crew of processes."""
     context = multiprocessing.get_context("spawn")
     with signals_wait():  # the process that tracks what they share starts here
-        done, asked = context.Array("l", DIGITS), context.Event()
+        done, asked = context.Array("l", 1 + max(job.label for job in jobs)), context.Event()
     with (
         ProcessPoolExecutor(workers, context, _start_worker, (done, asked)) as pool,
         tqdm(
             total=len(jobs) * iterations,
-            desc="ten digits",
+            desc=f"{len(jobs)} rules",
             unit="it",
             leave=False,
             disable=None if progress else True,
@@ -153,11 +163,11 @@ def work_off(jobs: list[Job], workers: int, iterations: int, wish: Wish, progres
             raise Stopped("a worker was killed; what the others did is saved, go on with --resume",
                           signal.SIGTERM) from None  # fmt: skip
         finally:
-            asked.set()  # after an error the other digits save themselves and end
+            asked.set()  # after an error the others save themselves and end
 
 
 def follow(futures: list[Future], bar, done, asked, wish: Wish) -> None:
-    """Show progress until all digits are done; pass on a wish to stop, and the first error."""
+    """Show progress until all are done; pass on a wish to stop, and the first error."""
     stopped = None
     while futures:
         if wish():
@@ -179,24 +189,25 @@ def follow(futures: list[Future], bar, done, asked, wish: Wish) -> None:
 
 
 def merge(rules: list[NCA], how: Merging, seed: int = 0) -> NCA:
-    """Ten digit rules, in order of their digits, become the start of the unified rule.
+    """A rule for each class, in order of their labels, become the start of the unified rule.
 
     mean: the average of all weights; each digit keeps its own row of the label tables.
-    last: the weights of digit 9, as when ten files are loaded one over another.
+    last: the weights of the last digit, as when ten files are loaded one over another.
     scratch: none of them, the common initialisation again.
 
     Raises:
-        InputError: not ten rules, or rules of different configurations.
+        InputError: not one for each class, or rules of different configurations.
     """
-    if len(rules) != DIGITS:
-        raise InputError(f"{len(rules)} rules to merge: the unified rule is made of {DIGITS}")
+    count = len(rules[0].kind.classes) if rules else len(MNIST.classes)
+    if len(rules) != count:
+        raise InputError(f"{len(rules)} rules to merge: the unified rule is made of {count}")
     for digit, rule in enumerate(rules):
-        if rule.config != rules[0].config:
+        if (rule.config, rule.kind) != (rules[0].config, rules[0].kind):
             raise InputError(
                 f"the rule of digit {digit} has another configuration than that of digit 0: "
-                "pretrain all ten with the same options"
+                "pretrain all of them with the same options"
             )
-    merged = initial_rule(rules[0].config, seed)
+    merged = initial_rule(rules[0].config, seed, rules[0].kind)
     if how == "last":
         merged.load_state_dict(rules[-1].state_dict())
     elif how == "mean":
@@ -223,7 +234,7 @@ def widen(rule: NCA, hidden: int, seed: int = 0) -> NCA:
     old, width = rule.state_dict(), rule.config.hidden
     if hidden < width:
         raise InputError(f"hidden is {hidden}, the rule has {width} already: choose more")
-    wide = initial_rule(replace(rule.config, hidden=hidden), seed)
+    wide = initial_rule(replace(rule.config, hidden=hidden), seed, rule.kind)
     new = wide.state_dict()
     for name in ("perceived.weight", "perceived.bias", "told.weight"):  # [hidden, ...]
         new[name][:width] = old.pop(name)
@@ -233,10 +244,11 @@ def widen(rule: NCA, hidden: int, seed: int = 0) -> NCA:
     return wide
 
 
-def load_digit_rules(folder: Path) -> list[NCA]:
-    """The ten rules of a pretraining.
+def load_digit_rules(folder: Path, kind: Kind = MNIST) -> list[NCA]:
+    """The rules of a pretraining, one for each class.
 
     Raises:
         InputError: one is missing or can't be used.
     """
-    return [load(Outputs(Path(folder), f"digit-{d}").rule) for d in range(DIGITS)]
+    labels = range(len(kind.classes))
+    return [load(Outputs(Path(folder), rule_name(label, kind)).rule) for label in labels]

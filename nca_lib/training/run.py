@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
+from nca_lib.cells import starts
 from nca_lib.checkpoints import (
     RUN,
     load_tensors_into,
@@ -15,9 +18,10 @@ from nca_lib.checkpoints import (
     write_atomically,
     write_tensors,
 )
-from nca_lib.data import Digits
+from nca_lib.dataset import Pictures
 from nca_lib.errors import InputError
 from nca_lib.rule import NCA
+from nca_lib.training.losses import Losses, OwnLoss, growth_losses
 from nca_lib.training.optimisers import Optimisers
 from nca_lib.training.pool import Pool
 from nca_lib.training.ranks import Ranks
@@ -25,6 +29,7 @@ from nca_lib.training.settings import TrainingConfig
 
 import torch
 from filelock import FileLock, Timeout
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,39 @@ def only_writer(folder: Path):
         raise InputError(f"can't write into {folder} ({reason}); choose another --out") from error
 
 
+class Task(NamedTuple):
+    """Where states start, and what they are compared with."""
+
+    start: Callable[[Tensor, Tensor], Tensor]  # images [B, I, H, W], labels [B] -> [B, C, H, W]
+    loss: Callable[[Tensor, Tensor, Tensor], Losses]  # frames [R, B, C, H, W], images, labels
+
+
+def task_of(
+    rule: NCA, config: TrainingConfig, start: Callable | None, loss: OwnLoss | None
+) -> Task:
+    """The task of the settings; a start and a loss of one's own take the place of its parts."""
+    channels = rule.config.channels
+
+    def begin(images: Tensor, labels: Tensor) -> Tensor:
+        if start is None:
+            return starts(config.task, images, channels)
+        states, wanted = start(images, labels), (len(images), channels, *rule.kind.size)
+        if states.shape != wanted:
+            raise InputError(f"start gave states {list(states.shape)}: want {list(wanted)}")
+        return states.to(images)
+
+    def losses(frames: Tensor, images: Tensor, labels: Tensor) -> Losses:
+        parts = growth_losses(frames, images, config)
+        if loss is None:
+            return parts
+        own = loss(frames, images, labels)
+        if own.dim():
+            raise InputError(f"loss gave the shape {list(own.shape)}: want one number, its mean")
+        return parts._replace(ink=own)
+
+    return Task(begin, losses)
+
+
 @dataclass
 class Run:
     """Everything that changes while training: saved and restored, it goes on bit for bit."""
@@ -83,6 +121,7 @@ class Run:
     rule: NCA
     optimisers: Optimisers
     pool: Pool
+    task: Task
     generator: torch.Generator  # the only source of randomness
     iteration: int = 0
     seconds: float = 0.0
@@ -130,22 +169,34 @@ class Run:
             ) from error
 
 
-def new_run(rule: NCA, config: TrainingConfig, ranks: Ranks | None = None) -> Run:
-    pool = Pool.empty(config.pool_size, rule, ranks or Ranks())
-    return Run(rule, Optimisers(rule), pool, torch.Generator().manual_seed(config.seed))
+def new_run(
+    rule: NCA, config: TrainingConfig, ranks: Ranks | None = None, hooks: dict | None = None
+) -> Run:
+    """The beginning of a run; `hooks` may hold a `start`, a `loss` and an `optimiser`."""
+    hooks = hooks or {}
+    return Run(
+        rule,
+        Optimisers(rule, config, hooks.get("optimiser")),
+        Pool.empty(config.pool_size, rule, ranks or Ranks()),
+        task_of(rule, config, hooks.get("start"), hooks.get("loss")),
+        torch.Generator().manual_seed(config.seed),
+    )
 
 
-def identity_of(rule: NCA, digits: Digits, config: TrainingConfig, source: str, start: dict):
+def identity_of(
+    rule: NCA, digits: Pictures, config: TrainingConfig, source: str, origin: dict, hooks: dict
+) -> dict:
     """What a run must have in common with the one that it goes on from; plain values.
 
-    Where the digits lie is not part of it, which digits they are is.
+    Where the pictures lie is not part of it, which they are is.
     """
     bits = digits.images.mul(255).round().byte().contiguous().numpy().tobytes()
     return {
         "training": config.plain(),
         "rule": rule.settings(),
         "source": source,
-        "start": start,
+        "start": origin,
+        "hooks": {name: f.__qualname__ for name, f in hooks.items() if f is not None},
         "pictures": len(digits),
         "pictures_sha256": hashlib.sha256(bits).hexdigest()[:16],
         "digits": digits.labels.unique().tolist(),

@@ -10,7 +10,7 @@ from nca_lib.errors import InputError
 from nca_lib.inputs import as_whole
 from nca_lib.rollout.fire import check_seed
 
-SHARES = ("pool_share", "pool_start", "pool_renewal", "damage_share", "switch_share")
+SHARES = ("pool_share", "pool_start", "pool_renewal", "damage_share", "half_share", "switch_share")
 AMOUNTS = ("life_weight", "anchor_weight", "overflow_weight", "kl_weight")
 
 
@@ -18,7 +18,7 @@ AMOUNTS = ("life_weight", "anchor_weight", "overflow_weight", "kl_weight")
 class TrainingConfig:
     """Everything that decides what a training does."""
 
-    task: Literal["grow", "restore"] = "grow"  # where states start: one cell, or the blurred digit
+    task: Literal["grow", "restore"] = "grow"  # start from one cell, or from the blurred picture
     iterations: int = 1000  # batches that are grown
     batch_size: int = 16  # samples in a batch
     loss_steps: tuple[int, ...] = (20, 24, 28, 32)  # where the loss is taken; the last ends it
@@ -28,8 +28,9 @@ class TrainingConfig:
     pool_share: float = 0.5  # of a batch that is taken from the pool
     pool_start: float = 0.4  # from this share of the iterations on: first grow, then persist
     pool_renewal: float = 0.25  # of the fresh samples that enter the pool; the rest grow on long
-    damage_share: float = 0.25  # of the pooled samples that lose a disc
-    switch_share: float = 0.25  # of the pooled samples that are told to become another digit
+    damage_share: float = 0.25  # of the pooled samples that are damaged
+    half_share: float = 0.0  # of the damaged samples that lose a half; the others lose a disc
+    switch_share: float = 0.25  # of the pooled samples that are told to become another picture
     life_weight: float = 0.25  # of the life channel's error, beside the ink's
     anchor_weight: float = 0.0  # of the anchor's error: a mark in the cell that grew first
     overflow_weight: float = 0.1  # of the penalty on |state| > 2
