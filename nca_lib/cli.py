@@ -253,7 +253,7 @@ def grower(weights: str, device: str) -> NCA:
 def label_in(text: str, rule: NCA, weights: str) -> int:
     """A label that was given by number or name, and that the rule has learned."""
     classes = rule.kind.classes
-    number = text.isdecimal() and text not in classes
+    number = re.fullmatch(r"-?\d+", text) and text not in classes
     label = as_labels(int(text) if number else text, classes).item()
     if label not in rule.known:
         raise InputError(f"{weights} has never seen a {classes[label]}: give another rule")

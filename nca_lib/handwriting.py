@@ -78,7 +78,8 @@ def read_picture(file: str | Path | Image.Image, say: Callable[[str], None] = pr
 def prepare(image: Image.Image) -> Prepared:
     """Find the digit in a picture and bring it into MNIST's form.
 
-    Thin strokes are made `STROKE` pixels wide: the encoder has hardly seen thinner ones.
+    Strokes thinner than `STROKE` pixels are made as wide: the encoder has seen few thinner ones,
+    and redraws a thin pen better for it (`tests/test_handwriting.py` compares).
 
     Raises:
         InputError: too small, unreadable, or no digit in it.
@@ -99,7 +100,7 @@ def prepare(image: Image.Image) -> Prepared:
     ink, thickened = with_firm_strokes(ink)
     said = [
         "dark ink on light paper" if dark else "light ink on dark ground",
-        f"the digit was {height} x {width} pixels",
+        f"the digit was {height} x {width} pixels",  # height first, as shapes have it
         *["that is wider than high, is it one digit?"] * (width > 1.3 * height),
         *["the sheet cut out"] * (sheet is not None),
         *["brightness of the paper evened out"] * evened,
@@ -195,15 +196,14 @@ def scaled(picture: np.ndarray, shape: tuple[int, int], how: Image.Resampling) -
     return np.asarray(picture.resize(shape[::-1], how))
 
 
-def usual_nearby(small: np.ndarray) -> np.ndarray:
-    """The median of a window that is larger than a digit: paper, and edges of shadows stay."""
-    return ndimage.median_filter(small, 3 * max(small.shape) // 4, mode="nearest")
-
-
 def ink_is_dark(brightness: np.ndarray) -> bool:
-    """Whether the few pixels that are unlike what is usual nearby are darker. `[H, W]`."""
+    """Whether the few pixels that are unlike what is usual around them are darker. `[H, W]`.
+
+    Usual is the median of a window larger than most digits: it keeps the edges of shadows.
+    """
     small = roughly(brightness)
-    return bool(((small - usual_nearby(small)) ** 3).sum() <= 0)
+    usual = ndimage.median_filter(small, 3 * max(small.shape) // 4, mode="nearest")
+    return bool(((small - usual) ** 3).sum() <= 0)
 
 
 def threshold(values: np.ndarray) -> float:
@@ -307,19 +307,16 @@ def rules_across(ink: np.ndarray) -> np.ndarray:
     A single one might be a stroke that fills the picture.
     """
     wide = ndimage.maximum_filter1d(ink, 2 * round(0.015 * len(ink)) + 1, 0)
-    strength = np.quantile(wide, 0.02, axis=1)
+    strength = np.quantile(wide, 0.05, axis=1)
     several = ndimage.label(strength > threshold(ink))[1] > 1  # fainter ones are no ink anyway
     return strength if several else np.zeros(len(ink))
 
 
 def without_rules(ink: np.ndarray) -> tuple[np.ndarray, bool]:
     """The ink `[H, W]` without lines or squares printed on the paper, and if there were any."""
-    ruled = False
-    for _ in range(2):  # across, and down
-        rules = rules_across(ink)[:, None]
-        ink = ((ink - rules) / (1 - rules).clip(0.1, None)).clip(0, 1).T
-        ruled = ruled or bool(rules.any())
-    return ink, ruled
+    rules = np.maximum(rules_across(ink)[:, None], rules_across(ink.T))  # [H, 1], [W] -> [H, W]
+    ink = ((ink - rules) / (1 - rules).clip(0.1, None)).clip(0, 1)
+    return ink, bool(rules.any())
 
 
 def only_the_digit(ink: np.ndarray) -> np.ndarray:

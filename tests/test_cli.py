@@ -162,7 +162,7 @@ def test_train_evaluate_grow(tmp_path):
         ("--kl-weight can't take effect", "restore --kl-weight 1"),
         ("--from ten can't take effect", "finetune --merge scratch --from ten"),
         ("an anchor wants 3 channels", "finetune --merge scratch --channels 2 --anchor-weight 1"),
-        ("paint", "paint"),
+        ("doodle", "doodle"),
     ],
 )
 def test_bad_options(message, options, tmp_path, monkeypatch):
@@ -191,8 +191,8 @@ def test_options_that_a_start_decides(tmp_path, weights):
         save_rule(tmp_path / f"digit-{digit}.safetensors", load(weights), RECORD)
     start = ("finetune", "--from", tmp_path, "--out", tmp_path / "out", "--iterations", 1,
              "--batch-size", 1, "--loss-steps", 2)  # fmt: skip
-    fails("--hidden can't take effect: the ten rules in", *start, "--hidden", 64)
-    fails("--style-dim can't take effect: the ten rules in", *start, "--style-dim", 4)
+    fails("--hidden can't take effect: the pretrained rules", *start, "--hidden", 64)
+    fails("--style-dim can't take effect: the pretrained rules", *start, "--style-dim", 4)
     nca(*start, "--hidden", 16)  # as they have it
     record = load(tmp_path / "out" / "unified.safetensors").record
     assert record["start"]["merge"] == "mean"
@@ -236,7 +236,7 @@ def test_figures_show_what_was_measured(tmp_path, weights, monkeypatch):
         "--figures", tmp_path)  # fmt: skip
     from nca_lib.data import load_digits
 
-    measured = load_digits("embedded").validation.limit(40).images[:, 0]
+    measured = load_digits("embedded").validation.limit(40).images
     for originals, *_ in seen:
         assert all(any(torch.equal(o, m) for m in measured) for o in originals)
     assert seen[1][2] == "The worst 10 of 40"

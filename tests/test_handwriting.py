@@ -152,15 +152,16 @@ def test_unprepared_pictures_are_far_out(rule, shown):
 
 def test_mnist_comes_out_as_it_went_in(rule, test_digits):
     digits = test_digits.limit(100)
-    images = []
+    images, said = [], []
     for image in digits.images:
         file = io.BytesIO()
         as_image(image).save(file, "PNG")
-        images.append(read_picture(Image.open(file), lambda said: None))
+        images.append(read_picture(Image.open(file), said.append))
     images = torch.stack(images)
     assert pixel_accuracy(images, digits.images) > 0.99
     before, after = (rule.infer_style(each, digits.labels) for each in (digits.images, images))
     assert (before - after).norm(dim=1).median() < 0.2
+    assert 5 <= sum("thin strokes" in line for line in said) <= 15  # a tenth
 
 
 def test_real_hands_survive_a_photograph(rule, judge, test_digits):
@@ -308,6 +309,13 @@ def test_paper_without_ink():
         0.5 + gaussian_filter(drawings.noise(size, 3), 10),
     ):
         assert "no digit found" in refusal(drawings.grey(picture))
+
+
+def test_more_than_a_digit_is_asked_about():
+    pair = [drawings.ink(d, canvas=(400, 600), place=(0.5, x)) for d, x in ((4, 0.3), (2, 0.7))]
+    found = prepare(drawings.grey(1 - np.maximum(*pair)))
+    assert "wider than high, is it one digit?" in found.said
+    assert max(box_of(found.picture)) == BOX
 
 
 def test_a_speck_is_no_digit():
