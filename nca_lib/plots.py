@@ -96,7 +96,8 @@ def compare(originals: Tensor, grown: Tensor, title: str, caption: str = "") -> 
     right = ((originals > 0.5) == (grown > 0.5)).flatten(1).float().mean(1)
     columns = min(10, len(originals))
     rows = -(-len(originals) // columns)
-    figure = new_figure(columns * 0.78 + 0.3, rows * 1.75 + 0.6, title, caption)
+    width = max(columns * 0.78 + 0.3, 4.5 if caption else 0)
+    figure = new_figure(width, rows * 1.75 + 0.6, title, caption)
     axes = figure.subplots(2 * rows, columns, squeeze=False)
     for ax in axes.flat[2 * len(originals) :]:
         ax.axis("off")

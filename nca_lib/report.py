@@ -111,7 +111,7 @@ def write_figures(
     originals = digits.images
     figures = {
         "originals_and_grown": compare(
-            originals[first], grown, "Originals and grown digits", under
+            originals[first], grown, "Originals and grown pictures", under
         ),
         "film_strip": film_strip(growth, strip, "The growth of a picture"),
         "accuracy_by_step": accuracy_by_step(results),

@@ -24,7 +24,7 @@ from nca_lib.training import (
     second_half,
     train,
 )
-from nca_lib.training import batch as batch_module
+from nca_lib.training import run as run_module
 from nca_lib.training.batch import draw_batch
 from nca_lib.training.loop import training_step
 from nca_lib.training.optimisers import learning_rate
@@ -228,7 +228,7 @@ def test_a_batch_that_explodes_is_drawn_anew(digits, monkeypatch):
         losses = right(frames, images, config)
         return losses if len(calls) > 2 else losses._replace(ink=losses.ink * math.inf)
 
-    monkeypatch.setattr(batch_module, "growth_losses", explode_twice)
+    monkeypatch.setattr(run_module, "growth_losses", explode_twice)
     run = new_run(initial_rule(RULE, 0), CONFIG)
     assert math.isfinite(training_step(run, digits, CONFIG)["loss"])
     assert (len(calls), run.iteration) == (3, 1)
