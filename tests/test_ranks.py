@@ -261,4 +261,4 @@ def test_pretraining_spreads_the_digits(tmp_path):
                           text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("digit-?.safetensors"))) == 10
-    assert "ten digits" in done.stdout
+    assert "10 rules" in done.stdout
