@@ -1,0 +1,89 @@
+"""Speed of the live rule in headless Chromium, on one core: `python benchmarks/live.py`.
+
+Prints JSON: steps a second of grown digits, on 28 x 28 cells and side by side on larger grids, and
+how many digits at once would keep 30 steps a second. Beside it how fast PyTorch's dense step and
+the library's own rollout are here, in the same run.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import time
+from importlib.resources import files
+
+import nca_lib
+from nca_lib import live
+from nca_lib.cells import seed_state
+from nca_lib.rollout.dense import dense_rollout
+
+import torch
+from playwright.sync_api import sync_playwright
+
+SECONDS = 5.0
+GROWN = 128  # steps before the clock starts
+MEASURE = """async ([text, file, labels, seconds, grown]) => {
+  const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+  const live = await import(url);
+  const rule = live.parseRule(Uint8Array.from(atob(file), (c) => c.charCodeAt(0)).buffer);
+  const grid = new live.Grid(rule, 28, 28 * labels.length);
+  const genomes = labels.map((label) => rule.genome(label));
+  labels.forEach((_, k) => grid.plant(14, 28 * k + 14, k));
+  for (let k = 0; k < grown; k++) grid.step(genomes);
+  const start = performance.now();
+  let steps = 0, spent = 0;
+  for (; spent < 1000 * seconds; spent = performance.now() - start, steps++) grid.step(genomes);
+  const ink = grid.channel(0).filter((value) => value > 0.5).length;
+  return { steps_per_second: Math.round((10000 * steps) / spent) / 10, cells_with_ink: ink };
+}"""
+
+
+def in_chromium(labels: list[int]) -> dict:
+    """Steps a second of these digits side by side."""
+    weights = (files("nca_lib") / "weights" / "unified.safetensors").read_bytes()
+    data = [live.module("rule.js"), base64.b64encode(weights).decode(), labels, SECONDS, GROWN]
+    flags = ["--no-sandbox", "--disable-gpu"]
+    with sync_playwright() as playwright:
+        chromium = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        found = browser.new_page().evaluate(MEASURE, data) | {"browser": browser.version}
+        browser.close()
+    return found
+
+
+@torch.inference_mode()
+def in_pytorch(rollout) -> float:
+    """Steps a second of one grown 3."""
+    rule, steps, done = nca_lib.load("unified"), 50, 0
+    genome, seeds = rule.genome(3), torch.tensor([0])
+    state = rule.rollout(seed_state(1, 16), genome, GROWN, seeds)[0]
+    rollout(rule, state, genome, steps, seeds, (steps,))  # warm
+    start = time.perf_counter()
+    while time.perf_counter() - start < SECONDS:
+        rollout(rule, state, genome, steps, seeds, (steps,))
+        done += steps
+    return round(done / (time.perf_counter() - start), 1)
+
+
+def main() -> None:
+    if hasattr(os, "sched_setaffinity"):  # the browser inherits it
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    torch.set_num_threads(1)
+    digits = {str(label): in_chromium([label])["steps_per_second"] for label in (1, 3, 8)}
+    many = {n: in_chromium([k % 10 for k in range(n)]) for n in (4, 10, 16)}
+    dense = in_pytorch(dense_rollout)
+    print(json.dumps({
+        "one grown digit, steps a second": digits,
+        "several side by side": many,
+        "digits at once that keep 30 steps a second": {
+            n: round(n * row["steps_per_second"] / 30, 1) for n, row in many.items()},
+        "PyTorch's dense step, steps a second": dense,
+        "PyTorch, the library's rollout": in_pytorch(type(nca_lib.load("unified")).rollout),
+        "ratio of the live rule to the dense step": round(digits["3"] / dense, 2),
+    }, indent=2))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,475 @@
+// The live rule on a page or in a notebook: a world on a stage, a panel to speak to it, a tour.
+//
+//   mount(element, { rules: { unified: bytes }, options: { label: 3 } })    on a page
+//   export default { render }                                               for anywidget
+
+import { parseRule } from "./rule.js";
+import { inferStyle } from "./encoder.js";
+import { World, costOfLabel, randomStyle } from "./world.js";
+import { Pad } from "./pad.js";
+import { Stage, VIEWS } from "./stage.js";
+import { an, button, choice, group, labelList, make, slider } from "./controls.js";
+import { CSS } from "./style.js";
+import { acts } from "./tour.js";
+
+const RATES = [1, 2, 4, 8, 15, 30, 60, 120, 240]; // steps a second
+const RATE = 30;
+const BUDGET = 12; // milliseconds of a frame that steps may take: the page stays quick
+const GROWN = 2; // times the steps of its training, and a growth is complete
+const USUAL = 2.1; // styles longer than this, times the root of their size, are few
+const MARGIN = 4; // cells between digits that are planted side by side
+
+export class Live {
+  constructor(element, rule, options = {}) {
+    if (rule.task !== "grow") throw new Error("this rule restores blurred pictures: it grows none");
+    const [height, width] = rule.size, first = rule.known[0];
+    const label = rule.known.includes(options.label) ? options.label : first;
+    const calm = options.calm ?? matchMedia("(prefers-reduced-motion: reduce)").matches;
+    Object.assign(this, { element, rule, options, rate: RATE, due: 0, turn: 0, playing: !calm });
+    this.world = new World(rule, height, width, label);
+    this.plants = null; // the label of a seed that a tap plants; null: the same as is chosen
+    this.canvases = this.sizes();
+    this.build();
+    this.listen();
+    this.restart();
+    if (calm) this.ripen();
+    this.draw();
+    this.request = requestAnimationFrame((now) => this.frame(now));
+  }
+
+  /** The canvases to choose from, [height, width] each, in cells. */
+  sizes() {
+    const times = (k) => this.rule.size.map((side) => Math.round(side * k));
+    const sizes = { one: times(1), two: times(2), many: times(24 / 7) };
+    const count = this.shownTogether.length;
+    if (count > 1) sizes.all = this.rule.size.map((side) => this.columns * (side + MARGIN));
+    return sizes;
+  }
+
+  /** The labels that are planted side by side, ten at most, and how many fit into a row. */
+  get shownTogether() {
+    return this.rule.known.slice(0, 10);
+  }
+
+  get columns() {
+    return Math.ceil(Math.sqrt(this.shownTogether.length));
+  }
+
+  // ---- what is on the page ----------------------------------------------------------------------
+
+  build() {
+    const { rule } = this;
+    this.stage = new Stage(this.world, {
+      erase: (y, x, radius) => this.erase(y, x, radius), tap: (y, x) => this.tap(y, x),
+      moved: (y, x) => this.tellPlace(y, x), busy: () => this.interrupt(),
+    });
+    const help = "A living picture. Drag over it to erase, tap the paper to plant a seed. " +
+      "Arrow keys move a ring, Enter erases what is in it, the space bar plants or chooses.";
+    this.stage.canvas.setAttribute("aria-label", help);
+    this.status = make("p", { className: "nca-status", role: "status" });
+    this.count = make("span", { className: "nca-steps" });
+    const under = make("div", { className: "nca-under" }, this.status, this.count);
+    const area = (name, ...parts) => make("div", { className: `nca-area nca-${name}` }, ...parts);
+    const styles = rule.config.style_dim > 0;
+    const rows = make("div", { className: "nca-rows" },
+      make("div", { className: "nca-picture" }, this.stage.canvas, under),
+      area("first", this.labelPart(), this.timePart()),
+      ...(styles && this.canRead() ? [area("write", this.padPart())] : []),
+      area("second", ...(styles ? [this.handPart()] : []), this.viewPart(), this.morePart()));
+    this.element.classList.add("nca-live");
+    this.element.setAttribute("data-lm-suppress-shortcuts", "true"); // nor JupyterLab's keys
+    this.element.replaceChildren(make("style", {}, CSS), rows);
+    this.stage.fit();
+  }
+
+  labelPart() {
+    const { classes, known } = this.rule;
+    const names = classes.some((name) => name.length > 1);
+    const options = classes.map((name, label) => [label, name, `Become ${an(name)}`]);
+    this.labels = choice("which digit to become", options, this.world.label,
+      (label) => this.tell(label), names ? "nca-labels nca-names" : "nca-labels");
+    for (const [label, each] of this.labels.buttons) each.disabled = !known.includes(label);
+    return group("The cells are told to become a", this.labels.element);
+  }
+
+  timePart() {
+    this.play = button("", "", () => this.setPlaying(!this.playing));
+    this.play.className = "nca-play";
+    const one = button("One step", "Make a single step", () => this.stepOnce());
+    const anew = button("Restart", "Begin anew with a single cell", () => this.again());
+    this.speed = slider("speed", {
+      min: 0, max: RATES.length - 1, step: 1, value: RATES.indexOf(RATE),
+      text: (k) => `${RATES[k]} steps/s`,
+    }, (k) => { this.interrupt(); this.rate = RATES[k]; });
+    this.setPlaying(this.playing, false);
+    return group("Time", make("div", { className: "nca-line" }, this.play, one, anew),
+      this.speed.element);
+  }
+
+  viewPart() {
+    const options = Object.entries(VIEWS).map(([view, title]) => [view, view, title]);
+    this.views = choice("what is shown", options, "ink", (view) => this.show(view));
+    return group("Look at", this.views.element);
+  }
+
+  handPart() {
+    const average = button("Average hand", "Write as people do on average", () => {
+      this.interrupt();
+      this.write(new Float32Array(this.world.style.length));
+      this.say("The average hand.");
+    });
+    const another = button("Another hand", "Write as somebody else might", () => {
+      this.interrupt();
+      this.write(randomStyle(this.rule));
+      this.say("Somebody else's hand.");
+    });
+    this.axes = this.directions().map(({ name, axis }, k) => slider(name, {
+      min: -2.5, max: 2.5, step: 0.1, value: 0, text: (value) => value.toFixed(1),
+    }, (value) => this.lean(axis, value)));
+    return group("Handwriting", make("div", { className: "nca-line" }, average, another),
+      ...this.axes.map((axis) => axis.element));
+  }
+
+  /** Directions in the space of styles, {name, axis [S]} each; unless told, its first axes. */
+  directions() {
+    const size = this.rule.config.style_dim, { directions } = this.options;
+    const unit = (k) => Float32Array.from({ length: size }, (_, i) => +(i === k));
+    return directions ?? Array.from({ length: Math.min(3, size) }, (_, k) => (
+      { name: `direction ${k + 1}`, axis: unit(k) }));
+  }
+
+  /** Whether a drawing of somebody's is a picture of the kind that the rule knows. */
+  canRead() {
+    const { ink, size, tensors } = this.rule;
+    return ink === 1 && size[0] === size[1] && "encoder.code.weight" in tensors;
+  }
+
+  padPart() {
+    this.pad = new Pad((picture) => this.read(picture), "A pad to write a digit on");
+    this.thumb = make("canvas", { width: this.rule.size[1], height: this.rule.size[0] });
+    this.thumb.title = "Your drawing as the encoder sees it";
+    this.reading = labelList(this.rule, "Which digit did you write?");
+    this.reading.addEventListener("change", () => this.useHand(+this.reading.value));
+    this.verdict = make("div", { className: "nca-read", hidden: true },
+      this.thumb, make("label", {}, "This is a ", this.reading));
+    const words = make("p", {}, "Write a digit here. All others will be grown in your hand.");
+    return group("Your own hand", make("div", { className: "nca-sheet" }, this.pad.canvas,
+      make("div", {}, words, this.verdict)));
+  }
+
+  morePart() {
+    const { canvases } = this, name = ([height, width]) => (
+      height === width ? `${height}` : `${height} x ${width}`);
+    const options = Object.entries(canvases).map(([key, size]) => (
+      key === "all" ? [key, `all ${this.rule.known.length}`, "All digits side by side"]
+        : [key, name(size), `A canvas of ${size[0]} x ${size[1]} cells`]));
+    this.canvas = choice("canvas", options, "one", (key) => this.setCanvas(key));
+    const brush = slider("brush", {
+      min: 0.5, max: 8, step: 0.5, value: this.stage.radius, text: (r) => `${2 * r} cells`,
+    }, (radius) => { this.stage.radius = radius; });
+    const fire = slider("fire rate", {
+      min: 0.1, max: 1, step: 0.05, value: this.world.fireRate,
+      text: (rate) => `${Math.round(100 * rate)} %`,
+    }, (rate) => { this.interrupt(); this.world.fireRate = rate; });
+    fire.element.title = "The share of living cells that update in a step";
+    const same = make("option", { value: "" }, "the same digit");
+    const seeds = labelList(this.rule, "What a tap on the paper plants", same);
+    seeds.addEventListener("change", () => {
+      this.plants = seeds.value === "" ? null : +seeds.value;
+    });
+    const planting = make("label", { className: "nca-field" },
+      make("span", {}, "a tap on the paper plants"), seeds);
+    const more = make("div", {}, brush.element, fire.element, planting);
+    return group("Canvas, in cells", this.canvas.element,
+      make("details", {}, make("summary", {}, "Brush, seeds, fire rate"), more));
+  }
+
+  listen() {
+    this.resized = new ResizeObserver(() => { this.stage.fit(); this.draw(); });
+    this.resized.observe(this.stage.canvas);
+    this.seen = new IntersectionObserver((entries) => {
+      this.shown = entries[entries.length - 1].isIntersecting;
+    });
+    this.seen.observe(this.stage.canvas);
+    this.dark = matchMedia("(prefers-color-scheme: dark)");
+    this.recolour = () => { this.stage.colours = null; this.draw(); this.pad?.draw(); };
+    this.dark.addEventListener("change", this.recolour);
+  }
+
+  destroy() {
+    this.turn++;
+    cancelAnimationFrame(this.request);
+    this.resized.disconnect();
+    this.seen.disconnect();
+    this.dark.removeEventListener("change", this.recolour);
+    this.element.replaceChildren();
+  }
+
+  // ---- time -------------------------------------------------------------------------------------
+
+  frame(now) {
+    this.request = requestAnimationFrame((next) => this.frame(next));
+    const passed = Math.min(0.1, (now - (this.last ?? now)) / 1000);
+    this.last = now;
+    if (!this.playing || !this.shown) return;
+    this.due += passed * this.rate;
+    const until = performance.now() + BUDGET, before = this.world.grid.steps;
+    for (; this.due >= 1 && performance.now() < until; this.due--) this.world.step();
+    this.due = Math.min(this.due, 1); // too slow to keep pace: what is missed is not made up
+    if (this.world.grid.steps > before) this.draw();
+  }
+
+  draw() {
+    this.stage.draw();
+    const text = `step ${this.world.grid.steps}`;
+    if (this.count.textContent !== text) this.count.textContent = text;
+  }
+
+  setPlaying(playing, speak = true) {
+    if (speak) this.interrupt();
+    this.playing = playing;
+    this.play.textContent = playing ? "Pause" : "Play";
+    this.play.title = playing ? "Stop the time" : "Let the cells live";
+    if (speak) this.say(playing ? "Time runs." : "Time stands still.");
+  }
+
+  stepOnce() {
+    if (this.playing) this.setPlaying(false);
+    this.world.step();
+    this.draw();
+    this.say(`Step ${this.world.grid.steps}.`);
+  }
+
+  /** Steps until what was planted is grown, at once. */
+  ripen() {
+    for (let k = 0; k < GROWN * this.rule.trainedSteps; k++) this.world.step();
+    this.say(`A grown ${this.name()}. Press Play to let it live.`);
+  }
+
+  /** Ten seconds that show what there is; whatever the reader does ends them. */
+  async tour() {
+    this.interrupt();
+    if (![3, 4, 8].every((label) => this.rule.known.includes(label)) || !this.pad) {
+      return this.say("The tour needs a rule that knows all digits and styles.");
+    }
+    const turn = this.turn;
+    this.rate = RATE;
+    this.speed.set(RATES.indexOf(RATE));
+    let due = performance.now();
+    for (const [seconds, act] of acts(this)) {
+      act();
+      due += 1000 * seconds;
+      while (performance.now() < due) {
+        await new Promise(requestAnimationFrame);
+        if (turn !== this.turn) { this.stage.ring = null; return; }
+      }
+    }
+  }
+
+  // ---- what is said to the cells, and about them ------------------------------------------------
+
+  name(label = this.world.label) {
+    return this.rule.classes[label];
+  }
+
+  say(text) {
+    this.status.textContent = text;
+  }
+
+  /** Whatever the reader does ends a tour. */
+  interrupt() {
+    this.turn++;
+    this.stage.strokes = null;
+  }
+
+  again() {
+    this.interrupt();
+    this.restart();
+    if (!this.playing) this.setPlaying(true, false);
+  }
+
+  /** Seeds as the canvas wants them: one in the middle, or one of every digit. */
+  restart(label = this.world.label) {
+    const { world, canvases } = this, all = this.size === "all";
+    all ? this.plantAll() : world.restart(label);
+    this.labels.set(world.label);
+    this.say(all ? "A single cell each grows into all digits."
+      : `A single cell grows into ${an(this.name())}. Drag over it: it will heal.`);
+    this.draw();
+  }
+
+  /** One seed of every digit, in rows of about the same length: ten are three, four and three. */
+  plantAll() {
+    const { world, columns, shownTogether: labels } = this, { label, height, width } = world;
+    const rows = Math.ceil(labels.length / columns);
+    world.clear();
+    for (let row = 0; row < rows; row++) {
+      const upTo = (k) => Math.round((labels.length * k) / rows);
+      const inRow = labels.slice(upTo(row), upTo(row + 1));
+      inRow.forEach((each, k) => {
+        const x = width / 2 + ((k + 0.5 - inRow.length / 2) * width) / columns;
+        world.plant(Math.floor(((row + 0.5) * height) / rows), Math.floor(x), each);
+      });
+    }
+    world.chosen = Math.max(0, world.digits.findIndex((digit) => digit.label === label));
+    world.label = world.digits[world.chosen].label;
+  }
+
+  setCanvas(key, inTour = false) {
+    if (!inTour) this.interrupt();
+    this.size = key;
+    this.canvas.set(key);
+    const [height, width] = this.canvases[key];
+    this.world.clear(height, width);
+    this.stage.fit();
+    this.restart();
+    if (!this.playing) this.ripen();
+    this.draw();
+  }
+
+  tell(label, inTour = false) {
+    if (!inTour) this.interrupt();
+    const before = this.name();
+    if (!this.world.alive) return this.restart(label);
+    this.world.tell(label);
+    this.labels.set(label);
+    this.options.told?.(label);
+    this.say(this.name() === before ? `It is told to be ${an(before)}.`
+      : `The ${before} is told to become ${an(this.name())}.`);
+  }
+
+  /** Take a style, [S]; the sliders show it. */
+  write(style) {
+    this.world.write(style);
+    const dot = (axis) => axis.reduce((sum, value, k) => sum + value * style[k], 0);
+    this.directions().forEach(({ axis }, k) => this.axes?.[k]?.set(dot(axis)));
+  }
+
+  /** Move the style along one axis, of length 1, to a value. */
+  lean(axis, value) {
+    this.interrupt();
+    const { style } = this.world;
+    const by = value - axis.reduce((sum, each, k) => sum + each * style[k], 0);
+    this.world.write(style.map((each, k) => each + by * axis[k]));
+  }
+
+  show(view) {
+    this.stage.view = view;
+    this.draw();
+    this.say(`${VIEWS[view]}.`);
+  }
+
+  erase(y, x, radius) {
+    this.lost = (this.lost ?? 0) + this.world.grid.erase(y, x, radius);
+    clearTimeout(this.saying);
+    this.saying = setTimeout(() => { // once a stroke, not once a point
+      this.say(this.world.alive ? `Erased ${this.lost} living cells.`
+        : "All cells are dead. Tap the paper, or press a digit, to plant a seed.");
+      this.lost = 0;
+    }, 250);
+  }
+
+  tap(y, x) {
+    if (this.world.choose(y, x) !== null) {
+      this.labels.set(this.world.label);
+      this.say(`This ${this.name()} is the one you speak to.`);
+    } else if (this.world.plant(y, x, this.plants ?? this.world.label)) {
+      this.labels.set(this.world.label);
+      this.say(`A seed of ${an(this.name())}, at row ${y + 1}, column ${x + 1}.`);
+    } else {
+      this.say("No more seeds fit on this paper.");
+    }
+    this.draw();
+  }
+
+  tellPlace(y, x) {
+    const what = this.world.grid.lives(y, x) ? "living tissue" : "paper";
+    this.say(`Row ${y + 1}, column ${x + 1}: ${what}.`);
+  }
+
+  // ---- the reader's own hand --------------------------------------------------------------------
+
+  /** Read a drawing: the label under which it is explained best, then its style. */
+  async read(picture) {
+    this.interrupt();
+    this.picture = picture;
+    this.drawThumb(picture);
+    this.say("Reading what you wrote ...");
+    const costs = [];
+    for (const label of this.rule.known) { // a label a frame, so that the page stays quick
+      const style = inferStyle(this.rule, picture, label);
+      costs.push(costOfLabel(this.rule, style, picture, label));
+      await new Promise(requestAnimationFrame);
+      if (picture !== this.picture) return; // there is a newer drawing
+    }
+    this.useHand(this.rule.known[costs.indexOf(Math.min(...costs))]);
+  }
+
+  /** The reader says what the drawing shows; or we do, who have read it. */
+  useHand(label) {
+    this.interrupt();
+    this.usePicture(this.picture, label);
+    if (!this.playing) this.setPlaying(true, false);
+    const { style } = this.world, few = Math.hypot(...style) > USUAL * Math.sqrt(style.length);
+    const hand = few ? "your hand, an unusual one" : "your hand";
+    this.say(`This is ${an(this.name(label))} in ${hand}. Press other digits: they will be, too.`);
+  }
+
+  /** Write from now on in the hand of a picture, which shows this label. */
+  usePicture(picture, label) {
+    this.picture = picture;
+    this.drawThumb(picture);
+    this.reading.value = label;
+    this.write(inferStyle(this.rule, picture, label));
+    this.restart(label);
+  }
+
+  drawThumb(picture) {
+    const { width, height } = this.thumb, image = new ImageData(width, height);
+    const { paper, ink } = this.stage.colours;
+    picture.forEach((value, k) => {
+      const mixed = paper.map((each, c) => each + value * (ink[c] - each));
+      image.data.set([...mixed, 255], 4 * k);
+    });
+    this.thumb.getContext("2d").putImageData(image, 0, 0);
+    this.verdict.hidden = false;
+  }
+}
+
+/** The bytes of a rule as an ArrayBuffer, in whatever they come. */
+function asBuffer(bytes) {
+  if (!ArrayBuffer.isView(bytes)) return bytes;
+  return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
+}
+
+/**
+ * Show a live rule in an element. Returns {live, destroy}.
+ * @param rules    {name: bytes of a .safetensors file}; the first is shown
+ * @param options  label; directions [{name, axis}]; calm: begin grown and at rest; told(label)
+ */
+export function mount(element, { rules, options = {} }) {
+  try {
+    const live = new Live(element, parseRule(asBuffer(Object.values(rules)[0])), options);
+    return { live, destroy: () => live.destroy() };
+  } catch (error) {
+    const problem = make("p", { className: "nca-problem", role: "alert" }, error.message);
+    element.classList.add("nca-live");
+    element.replaceChildren(make("style", {}, CSS), problem);
+    throw error;
+  }
+}
+
+/** For anywidget. The model has `rule`, the bytes of a file, and `label`, which it may change. */
+function render({ model, el }) {
+  const element = el.appendChild(make("div"));
+  const told = (label) => { model.set("label", label); model.save_changes(); };
+  const options = { label: model.get("label") ?? 3, told };
+  const { live, destroy } = mount(element, { rules: { rule: model.get("rule") }, options });
+  const changed = () => {
+    if (model.get("label") !== live.world.label) live.tell(model.get("label"));
+  };
+  model.on("change:label", changed);
+  return () => { model.off("change:label", changed); destroy(); };
+}
+
+export default { render };

@@ -1,0 +1,93 @@
+// How the live rule looks. The colours are custom properties: a page may set its own.
+
+export const CSS = `
+.nca-live {
+  --nca-paper: #fdfcf9; --nca-ink: #1d1f24; --nca-blue: #0072b2; --nca-orange: #d55e00;
+  --nca-grey: #9a9a94; --nca-text: #1d1f24; --nca-quiet: #5d6167; --nca-line: #dcd8cf;
+  --nca-button: #ffffff; --nca-accent: #0072b2; --nca-on-accent: #ffffff;
+  container-type: inline-size; color: var(--nca-text); color-scheme: light;
+  font: 15px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
+}
+@media (prefers-color-scheme: dark) {
+  .nca-live {
+    --nca-paper: #1b1d21; --nca-ink: #f3f0e8; --nca-blue: #3d9fd6; --nca-orange: #f08a3c;
+    --nca-grey: #7d8087; --nca-text: #ebe9e4; --nca-quiet: #a3a6ab; --nca-line: #3a3d43;
+    --nca-button: #25282d; --nca-accent: #7cc0ea; --nca-on-accent: #101214; color-scheme: dark;
+  }
+}
+.nca-live *, .nca-live *::before { box-sizing: border-box; }
+.nca-rows { display: grid; gap: 20px; }
+.nca-rows > * { min-width: 0; }
+@container (min-width: 720px) {
+  .nca-rows {
+    grid: "picture first" auto "picture second" 1fr "write second" auto
+      / minmax(0, 1.1fr) minmax(320px, 1fr);
+    gap: 18px 36px;
+  }
+  .nca-picture { grid-area: picture; }
+  .nca-first { grid-area: first; }
+  .nca-second { grid-area: second; }
+  .nca-write { grid-area: write; }
+}
+.nca-stage {
+  display: block; width: 100%; border: 1px solid var(--nca-line); border-radius: 10px;
+  background: var(--nca-paper); cursor: crosshair; touch-action: none; user-select: none;
+  -webkit-user-select: none; -webkit-touch-callout: none; image-rendering: pixelated;
+}
+.nca-live :focus-visible { outline: 3px solid var(--nca-accent); outline-offset: 2px; }
+.nca-under { display: flex; gap: 12px; justify-content: space-between; margin-top: 8px; }
+.nca-status { margin: 0; min-height: 2.9em; color: var(--nca-quiet); }
+.nca-steps { white-space: nowrap; color: var(--nca-quiet); font-variant-numeric: tabular-nums; }
+.nca-area { display: grid; gap: 18px; align-content: start; }
+.nca-area fieldset { display: grid; gap: 8px; margin: 0; padding: 0; border: 0; min-width: 0; }
+.nca-area legend { padding: 0 0 6px; font-weight: 600; }
+.nca-line { display: flex; flex-wrap: wrap; gap: 8px; }
+.nca-line > button { flex: 1 1 auto; }
+.nca-labels { display: grid; grid-template-columns: repeat(5, 1fr); gap: 6px; }
+.nca-labels.nca-names { grid-template-columns: repeat(auto-fill, minmax(88px, 1fr)); }
+@container (min-width: 860px) {
+  .nca-labels:not(.nca-names) { grid-template-columns: repeat(10, 1fr); }
+}
+.nca-live button, .nca-live select {
+  min-height: 40px; padding: 0 12px; border: 1px solid var(--nca-line); border-radius: 8px;
+  background: var(--nca-button); color: inherit; font: inherit; cursor: pointer;
+}
+.nca-live .nca-labels button { padding: 0; font-size: 18px; }
+.nca-live .nca-names button { padding: 0 8px; font-size: 15px; }
+.nca-live button:hover, .nca-live select:hover { border-color: var(--nca-accent); }
+.nca-live button[aria-pressed="true"] {
+  border-color: var(--nca-accent); color: var(--nca-accent); font-weight: 600;
+  background: color-mix(in srgb, var(--nca-accent) 12%, var(--nca-button));
+}
+.nca-live .nca-labels button[aria-pressed="true"] {
+  background: var(--nca-accent); color: var(--nca-on-accent);
+}
+.nca-live button:disabled { opacity: 0.4; cursor: default; }
+.nca-choice { display: flex; }
+.nca-choice button { flex: 1 1 0; min-width: 0; padding: 0 6px; border-radius: 0; }
+.nca-choice button + button { margin-left: -1px; }
+.nca-choice button:first-child { border-radius: 8px 0 0 8px; }
+.nca-choice button:last-child { border-radius: 0 8px 8px 0; }
+.nca-choice button[aria-pressed="true"] { position: relative; }
+.nca-slider {
+  display: grid; grid-template-columns: 7.2em minmax(0, 1fr) 5.6em; gap: 10px; align-items: center;
+}
+.nca-slider span { color: var(--nca-quiet); }
+.nca-value { font-variant-numeric: tabular-nums; text-align: right; }
+.nca-slider input { width: 100%; height: 28px; margin: 0; accent-color: var(--nca-accent); }
+.nca-sheet { display: grid; grid-template-columns: 128px minmax(0, 1fr); gap: 14px; }
+.nca-live [hidden] { display: none; }
+.nca-pad {
+  display: block; width: 128px; height: 128px; border: 1px dashed var(--nca-quiet);
+  border-radius: 10px; background: var(--nca-paper); color: var(--nca-ink); cursor: crosshair;
+  touch-action: none;
+}
+.nca-sheet p { margin: 0 0 8px; color: var(--nca-quiet); }
+.nca-read { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; }
+.nca-read canvas { width: 40px; height: 40px; border-radius: 4px; image-rendering: pixelated; }
+.nca-area details > summary { cursor: pointer; font-weight: 600; padding: 4px 0; }
+.nca-area details > div { display: grid; gap: 10px; padding-top: 8px; }
+.nca-field { display: flex; gap: 10px; align-items: center; justify-content: space-between; }
+.nca-field > span { color: var(--nca-quiet); }
+.nca-problem { padding: 12px; border: 1px solid var(--nca-orange); border-radius: 8px; }
+`;
