@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nca_lib.data import Dataset
+from nca_lib.dataset import Dataset
 from nca_lib.rule import RuleConfig
 from nca_lib.training.presets import PRESETS
 from nca_lib.training.pretraining import initial_rule

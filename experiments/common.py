@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nca_lib.cells import INK
-from nca_lib.data import Dataset, load_digits
+from nca_lib.data import load_digits
+from nca_lib.dataset import Dataset
 from nca_lib.evaluation import measure, redraw, regeneration
 from nca_lib.judge import load_judge
 from nca_lib.rule import NCA

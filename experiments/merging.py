@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nca_lib.cells import seed_state
-from nca_lib.data import Dataset
+from nca_lib.dataset import Dataset
 from nca_lib.rule import NCA
 from nca_lib.training import TrainingConfig, train
 from nca_lib.training.optimisers import Optimisers, learning_rate

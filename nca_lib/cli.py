@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from nca_lib import __version__
 from nca_lib.checkpoints import load, sha256
-from nca_lib.data import load_data
+from nca_lib.data import DataName, load_data
 from nca_lib.dataset import Dataset
 from nca_lib.errors import InputError
 from nca_lib.handwriting import read_picture, style_warning
@@ -47,7 +47,6 @@ ABOUT = """Grow handwritten digits with a neural cellular automaton: train the r
 watch it. Start with `nca run`: ten minutes on a laptop, no network needed. Then give it your own
 handwriting (`nca redraw`) and your own coloured pictures (`nca paint`)."""
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
-DataName = Literal["mnist", "fashion", "kmnist", "letters", "pictures"]
 PresetName = Literal["quick", "full"]
 DataRoot = Annotated[str | None, tyro.conf.arg(metavar="DIR")]
 

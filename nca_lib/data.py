@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal, get_args
 
-from nca_lib.dataset import Dataset, Pictures, split
+from nca_lib.dataset import Dataset, split
 from nca_lib.errors import InputError
 from nca_lib.folder import holds_pictures, read_folder
 from nca_lib.kinds import MNIST
@@ -17,7 +17,7 @@ from nca_lib.torchvision_sets import FILES, SETS, NamedSet, cached, read_set, to
 import numpy as np
 import torch
 
-__all__ = ["FILES", "DataName", "Dataset", "Pictures", "load_data", "load_digits"]
+__all__ = ["FILES", "DataName", "load_data", "load_digits"]
 
 DataName = Literal["mnist", "fashion", "kmnist", "letters", "pictures"]
 SAMPLE = "embedded sample (6,000 training, 1,000 test digits of MNIST)"

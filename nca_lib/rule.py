@@ -260,14 +260,22 @@ class NCA(nn.Module):
                 )
 
     @torch.no_grad()
-    def grow(self, labels, style: Tensor | None = None, steps: int | None = None, seed: int = 0):
+    def grow(
+        self,
+        labels,
+        style: Tensor | None = None,
+        steps: int | None = None,
+        seed: int | Tensor = 0,
+        at: tuple[int, int] | None = None,
+    ) -> Tensor:
         """Growths from one cell each, the seed included: states `[steps + 1, B, C, H, W]`.
 
         Args:
             labels: `[B]` or one, numbers or names.
             style: `[B, S]`; None: the average hand.
             steps: default: twice the steps of its training.
-            seed: of the fire masks.
+            seed: of the fire masks, or a stream for each growth: `seeds` of `rollout`.
+            at: row and column of the seed; None: the middle.
 
         Raises:
             InputError: a label that no class has, styles of another shape, steps below 1.
@@ -275,6 +283,9 @@ class NCA(nn.Module):
         steps = as_whole(2 * self.trained_steps if steps is None else steps, "steps", least=1)
         genome, kind = self.genome(labels, style), self.kind
         state = seed_state(len(genome), self.config.channels, kind.size, kind.life).to(self.kernels)
+        if at is not None:
+            middle = (side // 2 for side in kind.size)
+            state = state.roll([to - of for to, of in zip(at, middle, strict=True)], (2, 3))
         frames = self.rollout(state, genome, steps, seed, range(1, steps + 1))
         return torch.cat([state[None], frames])
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 
-from nca_lib.cells import ALIVE_ABOVE, disc, erase, seed_state
+from nca_lib.cells import ALIVE_ABOVE, disc, erase
 from nca_lib.kinds import MNIST, Kind
 from nca_lib.plots import on_paper
 from nca_lib.rule import NCA
@@ -73,13 +73,8 @@ def grow_frames(
         rule = copy.copy(rule)  # the weights are shared, the configuration is not
         rule.config = replace(rule.config, fire_rate=fire_rate)
     steps = 3 * rule.trained_steps if steps is None else steps
-    kind, (row, column) = rule.kind, (side // 2 for side in rule.kind.size)
-    start = seed_state(1, rule.config.channels, kind.size, kind.life)
-    if at is not None:
-        start = start.roll((at[0] - row, at[1] - column), (2, 3))
-    genome = rule.genome(digit, None if style is None else style[None])
-    frames = rule.rollout(start, genome, steps, torch.tensor([seed]), range(1, steps + 1))
-    return torch.cat([start, frames[:, 0]])
+    style = None if style is None else style[None]
+    return rule.grow(digit, style, steps, torch.tensor([seed]), at)[:, 0]
 
 
 class Picture(w.Image):

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from nca_lib import torchvision_sets
-from nca_lib.data import Pictures, load_data, load_digits
-from nca_lib.dataset import deal
+from nca_lib.data import load_data, load_digits
+from nca_lib.dataset import Pictures, deal
 from nca_lib.errors import InputError
 from nca_lib.inputs import as_labels, check_images
 from nca_lib.kinds import MNIST

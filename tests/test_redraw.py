@@ -1,5 +1,8 @@
 """`nca redraw` and `rule.redraw`: a digit of one's own, grown anew in its own style."""
 
+import re
+from pathlib import Path
+
 from nca_lib.cells import seed_state
 from nca_lib.checkpoints import load
 from nca_lib.cli import run_command
@@ -129,3 +132,18 @@ def test_bad_input(seven, capsys, arguments, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, unified):
+    """All of its examples, in order, with a photo at hand."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.+?)```", readme, re.S)
+    monkeypatch.chdir(tmp_path)
+    drawings.photo(7).convert("RGB").save("photo.jpg")
+    names = {"rule": unified}
+    for example in examples:
+        exec(example, names)
+    assert names["growth"].shape == (2 * unified.trained_steps + 1, 1, 16, 28, 28)
+    assert names["frames"].shape == (64, 1, 16, 28, 28)
+    assert names["small"].record["hooks"] == {"loss": "sharp"}
+    assert names["colour"].kind.classes == ("cat", "dog")

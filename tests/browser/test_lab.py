@@ -20,21 +20,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from chromium import CHROMIUM, FLAGS, MISSING, expect, needs_chromium, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = Path(__file__).parent / "screenshots"
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-try:
-    from playwright.sync_api import expect, sync_playwright
-except ImportError:
-    CHROMIUM = None
-
-if os.environ.get("NCA_BROWSER") != "required":
-    pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium, or no playwright")
-
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+pytestmark = needs_chromium
 # Notebook 7 stumbles over a schema of its own when it starts, whatever is opened.
 NOT_OURS = ("notebook", "Cannot read properties of undefined (reading 'schema')")
 SETTINGS = {
@@ -89,7 +79,7 @@ def jupyter(app: str, own: Path):
 @pytest.fixture(scope="module")
 def run_chapter(tmp_path_factory):
     """Opens a chapter in "lab" or "notebook", runs all its cells and returns the page."""
-    assert CHROMIUM, "NCA_BROWSER=required, but there is no Chromium or no playwright"
+    assert CHROMIUM, MISSING
     SCREENSHOTS.mkdir(exist_ok=True)
     errors, addresses = [], {}
     with contextlib.ExitStack() as stack:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import random
-import shutil
 import struct
 from pathlib import Path
 
@@ -27,19 +25,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from chromium import CHROMIUM, FLAGS, MISSING, needs_chromium, sync_playwright
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-try:
-    from playwright.sync_api import sync_playwright
-except ImportError:
-    CHROMIUM = None
-
-if os.environ.get("NCA_BROWSER") != "required":
-    pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium, or no playwright")
-
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+pytestmark = needs_chromium
 WEIGHTS = Path(nca_lib.__file__).parent / "weights"
 CLOSE = 1e-4
 
@@ -64,7 +52,7 @@ Object.assign(window, { bytes, floats, furthest, follow });
 
 @pytest.fixture(scope="module")
 def page():
-    assert CHROMIUM, "NCA_BROWSER=required, but there is no Chromium or no playwright"
+    assert CHROMIUM, MISSING
     errors = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
