@@ -169,14 +169,14 @@ class Finetune(Training):
                     f"--from {self.start} can't take effect: --merge scratch uses none"
                 )
             return initial_rule(self.rule, seed, kind), {"merge": "scratch"}
-        rules = load_digit_rules(self.start or self.folder, kind)
-        return merged(rules, self.merge or "mean", self.rule, usual, seed)
+        return merged(self.start or self.folder, kind, self.merge or "mean", self.rule, usual, seed)
 
 
-def merged(rules: list[NCA], how: str, given: RuleConfig, usual: RuleConfig, seed: int):
-    """The merger of ten rules, and what it is made of."""
+def merged(folder: Path, kind: Kind, how: str, given: RuleConfig, usual: RuleConfig, seed: int):
+    """The merger of the rules in a folder, one for each class, and what it is made of."""
+    rules = load_digit_rules(folder, kind)
     names = {n for n in RULE_FIELDS if getattr(given, n) != getattr(rules[0].config, n)}
-    refuse(given, usual, names, "the pretrained rules have their own")
+    refuse(given, usual, names, f"the rules in {folder} have their own")
     origin = {"merge": how, "sha256": [rule.record["sha256"] for rule in rules]}
     return merge(rules, how, seed), origin
 
@@ -244,8 +244,10 @@ def check_film(out: Path) -> None:
 def grower(weights: str, device: str) -> NCA:
     """A rule that grows pictures from one cell."""
     rule = load(weights).to(pick_device(device))
-    if rule.task != "grow" or rule.record.get("hooks", {}).get("start"):
-        raise InputError(f"{weights} does not grow from one cell: give another rule")
+    if rule.task != "grow":
+        raise InputError(f"{weights} restores blurred pictures, it can't grow: evaluate it")
+    if rule.record.get("hooks", {}).get("start"):
+        raise InputError(f"{weights} was trained from starts of its own: roll it out from those")
     return rule
 
 
@@ -261,7 +263,7 @@ def label_in(text: str, rule: NCA, weights: str) -> int:
 
 def labels_in(text: str, rule: NCA, weights: str) -> list[int]:
     """Labels given as a range (0-9) or as a list (3,5,7, or names)."""
-    ends = re.fullmatch(r"(\d+)-(\d+)", text)
+    ends = re.fullmatch(r"(\d{1,3})-(\d{1,3})", text)
     many = [str(n) for n in range(int(ends[1]), int(ends[2]) + 1)] if ends else text.split(",")
     if not many or len(many) > len(rule.kind.classes):
         raise InputError(f"--labels {text}: give a range (0-9) or a list (3,5,7), each label once")
@@ -364,6 +366,10 @@ class Judge(Common):
     out: Path = Path("runs/judge.safetensors")  # give it to `nca evaluate --judge`
 
     def __call__(self) -> None:
+        if self.device not in ("auto", "cpu"):
+            raise InputError(
+                f"--device {self.device} can't take effect: a judge needs the CPU only"
+            )
         _, data = self.open()
         if min(len(data.train), len(data.validation)) == 0 or min(data.kind.size) < 8:
             raise InputError(f"{data.source}: too few pictures, or too small, to train a judge")
@@ -395,8 +401,7 @@ class RunAll(Training):
         )  # fmt: skip
         each = f"{plan.pretrain.iterations} iterations each"
         print(f"{len(files)} rules: {each} -> {files[0]} ... {files[-1].name}", flush=True)
-        rules = load_digit_rules(folder, kind)
-        rule, origin = merged(rules, "mean", plan.rule, plan.rule, self.seed)
+        rule, origin = merged(folder, kind, "mean", plan.rule, plan.rule, self.seed)
         config = replace(plan.finetune, seed=self.seed)
         files.append(self.train_one(rule.to(device), config, data, "unified", origin))
         config = replace(plan.restore, seed=self.seed)

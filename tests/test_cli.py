@@ -124,7 +124,7 @@ def test_train_evaluate_grow(tmp_path):
         nca("grow", 3, "--out", tmp_path / f"three.{suffix}",
             "--weights", tmp_path / "unified.safetensors")  # fmt: skip
         assert (tmp_path / f"three.{suffix}").stat().st_size > 500
-    fails("does not grow from one cell", "grow", 3, "--out", tmp_path / "x.gif",
+    fails("restores blurred pictures", "grow", 3, "--out", tmp_path / "x.gif",
           "--weights", tmp_path / "restore.safetensors")  # fmt: skip
 
 
@@ -191,8 +191,8 @@ def test_options_that_a_start_decides(tmp_path, weights):
         save_rule(tmp_path / f"digit-{digit}.safetensors", load(weights), RECORD)
     start = ("finetune", "--from", tmp_path, "--out", tmp_path / "out", "--iterations", 1,
              "--batch-size", 1, "--loss-steps", 2)  # fmt: skip
-    fails("--hidden can't take effect: the pretrained rules", *start, "--hidden", 64)
-    fails("--style-dim can't take effect: the pretrained rules", *start, "--style-dim", 4)
+    fails(f"--hidden can't take effect: the rules in {tmp_path}", *start, "--hidden", 64)
+    fails(f"--style-dim can't take effect: the rules in {tmp_path}", *start, "--style-dim", 4)
     nca(*start, "--hidden", 16)  # as they have it
     record = load(tmp_path / "out" / "unified.safetensors").record
     assert record["start"]["merge"] == "mean"

@@ -402,6 +402,8 @@ def test_other_data_by_name(tmp_path, monkeypatch, capsys):
     assert 0 <= results["judge_accuracy"] <= 1
     assert list(results["per_digit"])[-1] == "z"
     capsys.readouterr()
+    assert run_command(f"judge {data} --device mps".split()) == 2
+    assert "--device mps can't take effect" in capsys.readouterr().err
     assert run_command(["evaluate", "--weights", "unified", "--judge", "judge.safetensors"]) == 2
     assert "these are other pictures" in capsys.readouterr().err
     assert run_command(f"evaluate --weights unified {data}".split()) == 2
