@@ -68,13 +68,18 @@ def digest_of(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
     return total.hexdigest()
 
 
-def write_tensors(path: Path, kind: str, tensors: dict[str, Tensor], **metadata) -> None:
-    """Write a safetensors file; `metadata` holds plain values, stored as JSON."""
+def pack_tensors(kind: str, tensors: dict[str, Tensor], **metadata) -> bytes:
+    """The content of a safetensors file; `metadata` holds plain values, stored as JSON."""
     header = {"kind": kind, "version": str(VERSION)}
     header |= {key: json.dumps(value) for key, value in metadata.items()}
     contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     header["digest"] = digest_of(contiguous, header)
-    write_atomically(path, save(contiguous, header))
+    return save(contiguous, header)
+
+
+def write_tensors(path: Path, kind: str, tensors: dict[str, Tensor], **metadata) -> None:
+    """Write a file of `pack_tensors`, at once or not at all."""
+    write_atomically(path, pack_tensors(kind, tensors, **metadata))
 
 
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
@@ -121,12 +126,17 @@ def check_header(path: Path, kind: str, header: dict, tensors: dict[str, Tensor]
         raise InputError(f"{path} is damaged: its digest does not fit; get the file anew")
 
 
-def save_rule(path: Path, rule: NCA, record: dict) -> None:
-    """Write a rule with its configuration and training record (plain values)."""
+def pack_rule(rule: NCA, record: dict) -> bytes:
+    """The content of a rule's file, with its configuration and training record (plain values)."""
     config = rule.settings()
     if type(rule) is not NCA:
         config["class"] = type(rule).__name__  # `load` must not make a plain NCA of it
-    write_tensors(path, RULE, rule.state_dict(), config=config, record=record)
+    return pack_tensors(RULE, rule.state_dict(), config=config, record=record)
+
+
+def save_rule(path: Path, rule: NCA, record: dict) -> None:
+    """Write a rule to a file, at once or not at all."""
+    write_atomically(path, pack_rule(rule, record))
 
 
 def load_tensors_into(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

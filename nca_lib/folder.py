@@ -1,8 +1,10 @@
 """Your own pictures, in a folder: a picture for each class, or a folder for each class.
 
-pets/cat.png        pets/cat/1.png        pets/train/cat/1.png
-pets/dog.png        pets/cat/2.png        pets/train/dog/1.png
-                    pets/dog/1.png        pets/test/cat/1.png ...
+::
+
+    pets/cat.png        pets/cat/1.png        pets/train/cat/1.png
+    pets/dog.png        pets/cat/2.png        pets/train/dog/1.png
+                        pets/dog/1.png        pets/test/cat/1.png ...
 """
 
 from __future__ import annotations

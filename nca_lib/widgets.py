@@ -1,29 +1,34 @@
-"""Widgets to play with: scrub a growth, explore it, damage a digit and watch it heal.
+"""Widgets to play with: a digit that lives in the page, and recorded growths to scrub.
 
-All pictures of a growth are rendered once, when it is shown; moving the slider only picks one.
+The browser alone draws them (nca_lib/live): they need no kernel once they are shown. Where nobody
+runs them, as on a repository's page, the picture shows that each stores beside itself.
 """
 
 from __future__ import annotations
 
 import copy
 import io
+import math
 from dataclasses import replace
-from html import escape
-from pathlib import Path
 
-from nca_lib.cells import ALIVE_ABOVE, disc, erase
+from nca_lib import live
+from nca_lib.cells import erase, half_plane, seed_state
+from nca_lib.checkpoints import load, pack_rule, resolve
+from nca_lib.errors import InputError
+from nca_lib.inputs import as_labels, as_styles
 from nca_lib.kinds import MNIST, Kind
 from nca_lib.plots import on_paper
 from nca_lib.rule import NCA
 
 import anywidget
-import ipywidgets as w
 import torch
 import traitlets
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 SCALE = 10  # screen pixels a cell
+CAPTION, GAP = 18, 4  # pixels below and between the pictures of a strip
+WIDEST = 760  # pixels of a strip
 VIEWS = {
     "ink": "what you see",
     "life": "tissue, which may carry ink",
@@ -40,13 +45,48 @@ def view_of(frames: Tensor, view: str, kind: Kind = MNIST) -> Tensor:
     return (frames[:, kind.life + 1 :].abs().mean(1, keepdim=True) / 1.5).clamp(0, 1)
 
 
+def png_of(levels: Tensor, scale: int = 1) -> bytes:
+    """Levels in [0, 1], `[H, W]` or `[H, W, 3]`, as the bytes of a PNG."""
+    image = Image.fromarray((255 * levels).round().byte().numpy())
+    image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    content = io.BytesIO()
+    image.save(content, format="PNG", optimize=True)
+    return content.getvalue()
+
+
 def as_png(picture: Tensor, scale: int = SCALE) -> bytes:
     """One picture, `[H, W]` or `[I, H, W]` in [0, 1], on light paper."""
-    shown = on_paper(picture if picture.dim() == 3 else picture[None])
-    levels = (255 * shown).byte().numpy()
-    image = Image.fromarray(levels).resize((levels.shape[1] * scale, levels.shape[0] * scale), 0)
+    return png_of(on_paper(picture if picture.dim() == 3 else picture[None]), scale)
+
+
+def film_of(pictures: Tensor) -> bytes:
+    """Pictures `[R, I, H, W]` row by row in one PNG, a pixel a cell; as many rows as columns."""
+    columns = math.ceil(math.sqrt(len(pictures)))
+    rows = math.ceil(len(pictures) / columns)
+    blank = pictures.new_zeros(rows * columns - len(pictures), *pictures.shape[1:])
+    shown = on_paper(torch.cat([pictures, blank]))  # [rows * columns, H, W] or [..., H, W, 3]
+    sheet = shown.unflatten(0, (rows, columns)).transpose(1, 2)  # [rows, H, columns, W]
+    return png_of(sheet.flatten(2, 3).flatten(0, 1))
+
+
+def strip_of(pictures: Tensor, captions: list[str]) -> bytes:
+    """Rows of pictures `[K, N, I, H, W]` with a caption below each column: a PNG for a page."""
+    rows, columns, _, height, width = pictures.shape
+    scale = max(1, min(4, (WIDEST // columns - GAP) // width))
+    across, down = width * scale + GAP, height * scale + GAP
+    strip = Image.new("RGB", (columns * across - GAP, rows * down + CAPTION), "white")
+    draw, font = ImageDraw.Draw(strip), ImageFont.load_default(12)
+    for k in range(columns):
+        for row in range(rows):
+            picture = Image.open(io.BytesIO(as_png(pictures[row, k], scale)))
+            corner = (k * across, row * down)
+            strip.paste(picture, corner)
+            draw.rectangle([*corner, corner[0] + across - GAP - 1, corner[1] + down - GAP - 1],
+                           outline="#cccccc")  # fmt: skip
+        middle = k * across + (across - GAP) // 2
+        draw.text((middle, rows * down), captions[k], "#555555", font, anchor="ma")
     content = io.BytesIO()
-    image.save(content, format="PNG")
+    strip.quantize(32).save(content, format="PNG", optimize=True)
     return content.getvalue()
 
 
@@ -77,20 +117,33 @@ def grow_frames(
     return rule.grow(digit, style, steps, torch.tensor([seed]), at)[:, 0]
 
 
-class Picture(w.Image):
-    """An Image with a tooltip, which is what a screen reader reads: it has no `alt`."""
+class Pictured(anywidget.AnyWidget):
+    """A widget that stores a picture beside itself, for pages where nobody runs it."""
 
-    description = traitlets.Unicode("").tag(sync=True)  # ipywidgets 8 shows no tooltip without
+    def picture(self) -> bytes:
+        """A PNG of at most 60 kB."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **kwargs):
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        return data | {"image/png": self.picture()}, metadata
 
 
-class GrowthPlayer(w.VBox):
-    """A slider over recorded frames, with a play button and a choice of channels.
+class GrowthPlayer(Pictured):
+    """Recorded growths side by side: a slider over the steps, play, and a choice of channels.
+
+    All pictures travel to the browser once. From then on it asks nobody: it also plays when the
+    kernel is gone, and on a page that was made of the notebook.
 
     Args:
-        growths: states `[R, C, H, W]` of a growth, or several of the same length, side by side.
+        growths: states `[R, C, H, W]` of a growth, or several of the same length.
         names: what stands above each.
         kind: of the pictures that grow; it says which channels are ink.
     """
+
+    _esm = live.module("controls.js", "style.js", "player.js")
+    recorded = traitlets.Dict().tag(sync=True)  # what is played: see `Player` in live/player.js
+    step = traitlets.Int(0).tag(sync=True)  # which one is shown
 
     def __init__(
         self,
@@ -99,188 +152,158 @@ class GrowthPlayer(w.VBox):
         kind: Kind = MNIST,
     ):
         self.kind = kind
-        self.step = w.IntSlider(description="step", layout=w.Layout(width="420px"))
-        self.step.tooltip = "Which step is shown; arrow keys move it"
-        self.play = w.Play(interval=80, description="play", tooltip="Play, stop, repeat")
-        self.view = w.ToggleButtons(
-            options=list(VIEWS), description="show", style={"button_width": "80px"}
-        )
-        self.view.layout = w.Layout(display="flex", flex_flow="row nowrap", width="420px")
-        self.view.tooltips = [f"{view}: {what}" for view, what in VIEWS.items()]
-        w.jslink((self.play, "value"), (self.step, "value"))
-        self.names: list[w.HTML] = []
-        self.images: list[Picture] = []
-        self.row = w.HBox()
-        self.step.observe(self._pick, "value")
-        self.view.observe(lambda change: self._render(), "value")
-        super().__init__([self.row, w.HBox([self.play, self.step]), self.view])
+        super().__init__()
         self.show(growths, names)
 
     def show(self, growths: Tensor | list[Tensor], names: list[str] | None = None) -> None:
-        """Show other growths; the slider keeps its place if it can."""
+        """Play other growths; the slider keeps its place if it can.
+
+        Raises:
+            InputError: no growth, growths of different shapes, or not as many names.
+        """
         self.growths = [growths] if isinstance(growths, Tensor) else list(growths)
-        names = names or [""] * len(self.growths)
-        if len(self.images) != len(self.growths):
-            self.names = [w.HTML() for _ in self.growths]
-            self.images = [Picture(format="png") for _ in self.growths]
-            for image in self.images:
-                image.add_class("nca-growth")
-                image.layout.border = "1px solid #bbb"
-            pairs = zip(self.names, self.images, strict=True)
-            self.row.children = [w.VBox(list(pair)) for pair in pairs]
-        for heading, image, name in zip(self.names, self.images, names, strict=True):
-            heading.value = f"<b>{escape(name)}</b>"
-            image.tooltip = f"The growth of {name or 'a digit'} at the step of the slider"
-        self._render()
-        self.step.max = self.play.max = len(self.growths[0]) - 1
+        names = list(names or [""] * len(self.growths))
+        shapes = {tuple(growth.shape) for growth in self.growths}
+        if len(shapes) != 1 or len(names) != len(self.growths):
+            raise InputError(
+                f"{len(names)} names for growths of the shapes {sorted(shapes)}: give growths "
+                "[R, C, H, W] of one shape and a name for each"
+            )
+        films = {
+            view: [film_of(view_of(growth, view, self.kind)) for growth in self.growths]
+            for view in VIEWS
+        }
+        steps = len(self.growths[0]) - 1
+        size = list(self.growths[0].shape[2:])
+        with self.hold_sync():
+            self.step = min(self.step, steps)
+            self.recorded = {
+                "names": names, "films": films, "views": VIEWS, "size": size, "steps": steps,
+            }  # fmt: skip
 
-    def _render(self) -> None:
-        """Every frame of the chosen view becomes a PNG, once."""
-        self.pictures = [
-            [as_png(picture) for picture in view_of(growth, self.view.value, self.kind)]
-            for growth in self.growths
-        ]
-        self._pick()
+    def __repr__(self) -> str:
+        names = ", ".join(name or "a growth" for name in self.recorded["names"])
+        return f"GrowthPlayer({names}: {self.recorded['steps']} steps)"
 
-    def _pick(self, change=None) -> None:
-        for image, pictures in zip(self.images, self.pictures, strict=True):
-            image.value = pictures[min(self.step.value, len(pictures) - 1)]
-
-
-class GrowthExplorer(w.VBox):
-    """Two digits side by side, and all that can be told to them: style, seed's place, fire rate."""
-
-    def __init__(self, rule: NCA, digits: tuple[int, int] = (3, 8)):
-        self.rule = rule
-        choices = [(name, label) for label, name in enumerate(rule.kind.classes)]
-        self.digits = [
-            w.Dropdown(options=choices, value=digit, description=name)
-            for name, digit in zip(("left digit", "right digit"), digits, strict=True)
-        ]
-        slider = {"continuous_update": False, "style": {"description_width": "90px"}}
-        height, width = rule.kind.size
-        rows, columns = ((s // 2, s // 4 - 1, s - s // 4) for s in (height, width))
-        self.row = w.IntSlider(*rows, description="seed row", **slider)
-        self.column = w.IntSlider(*columns, description="seed column", **slider)
-        self.fire_rate = w.FloatSlider(
-            rule.config.fire_rate, min=0.1, max=1, step=0.1, description="fire rate", **slider
-        )
-        self.style = w.IntSlider(0, 0, 50, description="style no.", **slider)
-        self.style.tooltip = "0 is the average hand, each other number another handwriting"
-        self.row.tooltip, self.column.tooltip = "Row of the seed", "Column of the seed"
-        self.fire_rate.tooltip = "Probability that a cell updates in a step; trained at 0.5"
-        controls = [*self.digits, self.style, self.row, self.column, self.fire_rate]
-        for control in controls:
-            control.observe(lambda change: self.grow(), "value")
-        self.player = GrowthPlayer(*self._growths(), rule.kind)
-        super().__init__([w.HBox([w.VBox(controls[:3]), w.VBox(controls[3:])]), self.player])
-
-    def _growths(self) -> tuple[list[Tensor], list[str]]:
-        generator = torch.Generator().manual_seed(self.style.value)
-        style = torch.randn(self.rule.config.style_dim, generator=generator)
-        style *= self.style.value > 0
-        at = (self.row.value, self.column.value)
-        growths = [
-            grow_frames(self.rule, digit.value, style, at=at, fire_rate=self.fire_rate.value)
-            for digit in self.digits
-        ]
-        return growths, [self.rule.kind.classes[digit.value] for digit in self.digits]
-
-    def grow(self) -> None:
-        self.player.show(*self._growths())
+    def picture(self) -> bytes:
+        """Eight steps of each growth, closer together where it begins."""
+        last = len(self.growths[0]) - 1
+        steps = (last * torch.linspace(0, 1, 8) ** 1.5).round().long().unique()
+        shown = torch.stack([view_of(growth[steps], "ink", self.kind) for growth in self.growths])
+        return strip_of(shown, [f"step {step}" for step in steps.tolist()])
 
 
-class Brush(anywidget.AnyWidget):
-    """A canvas that shows a picture and tells where it was erased, by pointer or by keys."""
+class LiveDigit(Pictured):
+    """A digit that lives in the page: cut it, and it heals; tell it another label; write for it.
 
-    _esm = Path(__file__).with_name("brush.js")
-    size = traitlets.List([28, 28]).tag(sync=True)  # height and width
-    x = traitlets.Int(0).tag(sync=True)  # column and row of the ring, in cells
-    y = traitlets.Int(0).tag(sync=True)
-    radius = traitlets.Float(2.5).tag(sync=True)
-    picture = traitlets.Bytes(b"").tag(sync=True)  # red, green, blue a cell; only to the browser
-    rounds = traitlets.Int(0).tag(sync=True)  # the kernel has answered: draw anew
-    stroke = traitlets.Dict({}).tag(sync=True)  # number; points [[x, y], ...] in cells
-    label = traitlets.Unicode(
-        "A digit: drag over it to erase. Or move the ring by arrow keys, and erase by Enter."
-    ).tag(sync=True)
-
-
-class DamageBrush(w.VBox):
-    """Erase a grown digit by pointer or sliders; the rule regrows it, and its healing is played.
+    The rule is computed by the browser (nca_lib/live), as soon as the widget is shown. Python hears
+    of it: `label`, `style` and `state` are those of what lives there, and can be set.
 
     Args:
-        rule: what grows and heals.
-        digit: the label.
+        rule: a rule that grows, or its name or file as `load` takes it.
+        label: what grows first, a number or the name of a class; None: the first one it knows.
         style: `[S]`; None: the average hand.
-        steps: of healing.
+
+    Raises:
+        InputError: a rule that restores, a label or a style that it doesn't know.
     """
 
-    def __init__(self, rule: NCA, digit: int = 3, style: Tensor | None = None, steps: int = 64):
-        self.rule, self.steps, self.trained = rule, steps, rule.trained_steps
-        self.genome = rule.genome(digit, None if style is None else style[None])
-        self.grown = grow_frames(rule, digit, style, self.trained)[-1:]  # [1, C, H, W]
-        height, width = rule.kind.size
-        self.brush = Brush(size=[height, width])
-        self.sliders = [
-            w.IntSlider(height // 2, 0, height - 1, description="row"),
-            w.IntSlider(width // 2, 0, width - 1, description="column"),
-            w.FloatSlider(
-                2.5, min=0.5, max=8, step=0.5, description="radius", readout_format=".1f"
-            ),
-        ]
-        for slider, trait in zip(self.sliders, ("y", "x", "radius"), strict=True):
-            slider.tooltip = f"{slider.description} of the ring, in cells"
-            slider.layout.width = "282px"
-            traitlets.link((slider, "value"), (self.brush, trait))
-        self.erase = w.Button(description="erase", tooltip="Erase what is in the ring")
-        self.again = w.Button(description="a fresh digit", tooltip="Undo all damage")
-        for button in (self.erase, self.again):
-            button.layout.width = "136px"
-        self.status = w.HTML()
-        self.player = GrowthPlayer(self.grown, ["its healing"], rule.kind)
-        self.brush.observe(lambda change: self._erase_at(change["new"]["points"]), "stroke")
-        self.erase.on_click(lambda _: self._erase_at([[self.brush.x + 0.5, self.brush.y + 0.5]]))
-        self.again.on_click(lambda _: self._start())
-        buttons = w.HBox([self.erase, self.again])
-        left = w.VBox([w.HTML("<b>erase here</b>"), self.brush, *self.sliders, buttons])
-        left.layout.margin = "0 24px 0 0"
-        left.layout.min_width = "290px"
-        super().__init__([w.HBox([left, self.player]), self.status])
-        self._start()
+    _esm = live.module()
+    file = traitlets.Bytes(b"").tag(sync=True)  # the rule
+    directions = traitlets.List().tag(sync=True)  # of style, for sliders: {"name", "axis"}
+    label = traitlets.Int(0).tag(sync=True)  # of the digit that is spoken to
+    code = traitlets.List(traitlets.Float()).tag(sync=True)  # of the style that all are written in
+    told = traitlets.Dict().tag(sync=True)  # a state from Python
+    seen = traitlets.Dict().tag(sync=True)  # the state in the browser
 
-    def _start(self) -> None:
-        self.age = self.trained
-        self._show(self.grown, "Drag over the digit to erase a part of it.")
+    def __init__(
+        self,
+        rule: NCA | str = "unified",
+        label: int | str | None = None,
+        style: Tensor | None = None,
+    ):
+        self.rule = rule if isinstance(rule, NCA) else load(rule)
+        if self.rule.task != "grow":
+            raise InputError("this rule restores blurred pictures: give one that grows")
+        own = isinstance(rule, NCA)
+        super().__init__(
+            file=pack_rule(rule, rule.record) if own else resolve(rule).read_bytes(),
+            label=self._known(self.rule.known[0] if label is None else label),
+            code=self._code_of(style),
+            directions=live.directions(self.rule),
+        )
 
-    def _show(self, frames: Tensor, status: str) -> None:
-        """The healing in the player, what came of it under the brush."""
-        self.state = frames[-1:]
-        self.player.step.value = 0
-        self.player.show(frames, ["its healing"])
-        shown = on_paper(frames[-1, : self.rule.kind.ink])  # [H, W] or [H, W, 3]
-        colours = shown if shown.dim() == 3 else shown[..., None].expand(-1, -1, 3)
-        self.brush.picture = (255 * colours).byte().contiguous().numpy().tobytes()
-        self.brush.rounds += 1
-        self.status.value = f'<span role="status">{status}</span>'
+    def _known(self, label: int | str) -> int:
+        """The number of a label, if this rule knows it."""
+        number = int(as_labels(label, self.rule.kind.classes)[0])
+        if number not in self.rule.known:
+            raise InputError(f"label {number}: this rule knows {self.rule.known}")
+        return number
 
-    def _erase_at(self, points: list[list[float]]) -> None:
-        x, y = torch.tensor(points, dtype=torch.float32).view(-1, 2).T - 0.5  # [P], cells' middles
-        self.damage(disc(y, x, torch.full_like(x, self.brush.radius), self.rule.kind.size).any(0))
+    def _code_of(self, style: Tensor | None) -> list[float]:
+        length = self.rule.config.style_dim
+        style = torch.zeros(length) if style is None else style
+        return as_styles(style, 1, length, self.rule.kernels)[0].tolist()
+
+    @property
+    def style(self) -> Tensor:
+        """The style that all digits are written in, `[S]`; set it, and they change their hand."""
+        return torch.tensor(self.code)
+
+    @style.setter
+    def style(self, style: Tensor | None) -> None:
+        self.code = self._code_of(style)
+
+    @traitlets.validate("label")
+    def _check_label(self, proposal) -> int:
+        return self._known(proposal["value"])
+
+    @property
+    def state(self) -> Tensor:
+        """The cell state, `[1, C, H, W]`, as the browser sent it last.
+
+        It sends it as soon as time stands still, and every two seconds while it runs. Before the
+        widget is shown: a seed.
+        """
+        channels, kind = self.rule.config.channels, self.rule.kind
+        if not self.seen:
+            return seed_state(1, channels, kind.size, kind.life)
+        cells = torch.frombuffer(bytearray(self.seen["cells"]), dtype=torch.float32)
+        return cells.view(1, channels, *self.seen["size"])
+
+    def show(self, state: Tensor) -> None:
+        """Put a cell state into the browser, `[1, C, H, W]` or `[C, H, W]`; it lives on from there.
+
+        Raises:
+            InputError: another shape.
+        """
+        state = state if state.dim() == 4 else state[None]
+        channels = self.rule.config.channels
+        if state.dim() != 4 or state.shape[:2] != (1, channels):
+            raise InputError(f"a state of shape {list(state.shape)}: want [1, {channels}, H, W]")
+        cells = state.detach().to("cpu", torch.float32).contiguous().numpy().tobytes()
+        told = {"number": self.told.get("number", 0) + 1, "size": list(state.shape[2:])}
+        self.seen = {"size": told["size"], "cells": cells}
+        self.told = told | {"cells": cells}
+
+    def __repr__(self) -> str:
+        return f"LiveDigit({self.rule.kind.classes[self.label]})"
 
     @torch.inference_mode()
-    def damage(self, region: Tensor) -> None:
-        """Erase a region (bool `[H, W]`) and let the rule heal it."""
-        alive_there = int((region & (self.state[0, self.rule.kind.life] > ALIVE_ABOVE)).sum())
-        hurt = erase(self.state, region)
-        frames = self.rule.rollout(
-            hurt, self.genome, self.steps, torch.tensor([0]), range(1, self.steps + 1),
-            first_step=self.age,
-        )  # fmt: skip
-        self.age += self.steps
-        self._show(
-            torch.cat([hurt, frames[:, 0]]),
-            f"{int(region.sum())} cells were erased, {alive_there} of them were alive. "
-            f"Scrub the {self.steps} steps of healing, or erase more.",
-        )
-        self.player.play.playing = True
+    def picture(self) -> bytes:
+        """A life in eight pictures: it grows, is cut, heals, and is told to become another."""
+        rule, steps = self.rule, self.rule.trained_steps
+        style = self.style[None]
+        known = list(rule.known)
+        other = known[(known.index(self.label) + len(known) // 2) % len(known)]
+        grown = rule.grow(self.label, style, steps)[:, 0]  # [steps + 1, C, H, W]
+        parts = [grown[[steps // 4, steps // 2, steps]]]
+        hurt = erase(grown[-1:], half_plane("left", rule.kind.size))
+        healed = rule.rollout(hurt, rule.genome(self.label, style), 64, 0, (8, 64))[:, 0]
+        switched = rule.rollout(healed[-1:], rule.genome(other, style), 96, 0, (6, 96))[:, 0]
+        shown = view_of(torch.cat([*parts, hurt, healed, switched]), "ink", rule.kind)
+        name, next_name = rule.kind.classes[self.label], rule.kind.classes[other]
+        captions = [f"step {k}" for k in (steps // 4, steps // 2, steps)]
+        captions += ["cut", "8 steps later", "64 later", f"told: {next_name}", f"a {next_name}"]
+        captions[2] = f"a {name}" if len(name) < 8 else name
+        return strip_of(shown[None], captions)

@@ -234,13 +234,12 @@ def test_colours_on_paper():
 def test_widgets_show_any_kind():
     rule = alive_rule()
     rule.record = {"training": {"task": "grow", "loss_steps": [4]}}
-    explorer = widgets.GrowthExplorer(rule, (0, 2))
-    assert explorer.player.growths[0].shape == (13, 9, 12, 17)
-    assert [choice for choice, _ in explorer.digits[0].options] == ["cat", "dog", "newt"]
-    lab = widgets.DamageBrush(rule, "newt", steps=2)
-    assert len(lab.brush.picture) == 12 * 17 * 3
-    lab.damage(half_plane("left", KIND.size))
-    assert lab.state.shape == (1, 9, 12, 17)
+    player = widgets.GrowthPlayer(widgets.grow_frames(rule, "newt"), kind=KIND)
+    assert (player.recorded["size"], player.recorded["steps"]) == ([12, 17], 12)
+    live = widgets.LiveDigit(rule, "newt")
+    assert live.label == 2
+    assert live.state.shape == (1, 9, 12, 17)
+    assert live.picture()
 
 
 # --- a researcher's hooks, ten lines each

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
-from run_notebooks import problems  # noqa: E402
+from run_notebooks import problems, shows_widget  # noqa: E402
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 
@@ -48,3 +48,16 @@ def test_cells_have_ids_that_stay(path):
     ids = [cell.id for cell in nbformat.read(path, 4).cells]
     assert len(set(ids)) == len(ids)
     assert all(re.fullmatch(r"[a-z0-9-]+", name) for name in ids)
+
+
+def test_a_widget_without_its_picture_is_noticed(tmp_path):
+    """Whoever reads a chapter on a repository's page would see one line of text."""
+    notebook = nbformat.read(ROOT / "notebooks" / "05_growth_explorer.ipynb", 4)
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    shown = [o for o in outputs if shows_widget(o)]
+    assert len(shown) == 4  # a slider by hand, two players, a live digit
+    assert all(len(o.data["image/png"]) * 3 / 4 <= 60_000 for o in shown)
+    del shown[0].data["image/png"]
+    path = tmp_path / "without.ipynb"
+    nbformat.write(notebook, path)
+    assert problems(path) == ["cell 4 shows a widget, but no picture beside it"]

@@ -1,20 +1,37 @@
-"""The widgets' kernel side; a browser drives them in tests/browser."""
+"""The widgets' Python side; browsers drive them in tests/browser."""
 
 import io
+import math
 
 from nca_lib import load, widgets
-from nca_lib.cells import square
+from nca_lib.checkpoints import RULE, read_tensors, resolve
+from nca_lib.errors import InputError
+from nca_lib.kinds import Kind
 from nca_lib.rule import NCA, RuleConfig
-from nca_lib.widgets import DamageBrush, GrowthExplorer, GrowthPlayer, grow_frames
+from nca_lib.widgets import GrowthPlayer, LiveDigit, grow_frames
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+FALLBACK = 60_000  # bytes of a picture that stands in for a widget
 
 
 @pytest.fixture(scope="module")
 def rule():
     return load("unified")
+
+
+def levels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def frame_of(film: bytes, step: int, steps: int, height: int = 28, width: int = 28) -> np.ndarray:
+    """What the player shows at a step."""
+    columns = math.ceil(math.sqrt(steps + 1))
+    y, x = step // columns * height, step % columns * width
+    return levels(film)[y : y + height, x : x + width]
 
 
 def test_a_growth_begins_with_its_seed(rule):
@@ -26,104 +43,141 @@ def test_a_growth_begins_with_its_seed(rule):
     assert rule.config.fire_rate == 0.5
 
 
-def test_moving_the_slider_only_picks_a_picture(rule, monkeypatch):
-    player = GrowthPlayer([grow_frames(rule, d, steps=12) for d in (3, 8)], ["3", "8"])
-    monkeypatch.setattr(widgets, "as_png", lambda *a: pytest.fail("rendered on a move"))
-    monkeypatch.setattr(NCA, "rollout", lambda *a, **k: pytest.fail("grown on a move"))
-    before = [image.value for image in player.images]
-    player.step.value = 12
-    after = [image.value for image in player.images]
-    assert before != after
-    assert Image.open(io.BytesIO(after[0])).size == (280, 280)
-    player.step.value = 0
-    assert [image.value for image in player.images] == before
-
-
-def test_views_show_other_channels(rule):
-    player = GrowthPlayer(grow_frames(rule, 3, steps=12))
-    player.step.value = 12
-    seen = set()
-    for view in widgets.VIEWS:
-        player.view.value = view
-        seen.add(player.images[0].value)
-    assert len(seen) == 3
+def test_a_film_holds_every_step_of_every_view(rule):
+    growths = [grow_frames(rule, digit, steps=12) for digit in (3, 8)]
+    player = GrowthPlayer(growths, ["3", "8"])
+    assert set(player.recorded["films"]) == set(widgets.VIEWS)
+    for growth, film in zip(growths, player.recorded["films"]["ink"], strict=True):
+        for step in (0, 5, 12):
+            wanted = (255 * (1 - growth[step, 0].clamp(0, 1))).round().numpy()
+            assert np.array_equal(frame_of(film, step, 12), wanted)
+    life = player.recorded["films"]["life"][0]
+    assert frame_of(life, 0, 12).min() == frame_of(life, 0, 12)[14, 14] == 0  # the seed's life is 1
 
 
 def test_other_growths_may_be_shorter_longer_and_more(rule):
     player = GrowthPlayer(grow_frames(rule, 3, steps=12))
-    player.step.value = 12
-    image = player.images[0]
-    player.show(grow_frames(rule, 8, steps=4), ["<8>"])
-    assert (player.step.value, player.step.max) == (4, 4)
-    assert player.images[0] is image  # a new one would flicker
-    assert player.names[0].value == "<b>&lt;8&gt;</b>"
+    player.step = 12
+    player.show(grow_frames(rule, 8, steps=4), ["8"])
+    assert (player.step, player.recorded["steps"], player.recorded["names"]) == (4, 4, ["8"])
     player.show([grow_frames(rule, d, steps=20) for d in (1, 2)], ["1", "2"])
-    assert (player.step.max, len(player.row.children)) == (20, 2)
+    assert (player.step, len(player.recorded["films"]["ink"])) == (4, 2)
+    with pytest.raises(InputError, match="of one shape"):
+        player.show([grow_frames(rule, 1, steps=3), grow_frames(rule, 2, steps=4)], ["1", "2"])
+    with pytest.raises(InputError, match="2 names"):
+        player.show(grow_frames(rule, 1, steps=3), ["1", "2"])
 
 
-def test_what_cannot_be_seen_is_told(rule):
-    explorer, lab = GrowthExplorer(rule), DamageBrush(rule, steps=2)
-    sliders = [explorer.row, explorer.column, explorer.fire_rate, explorer.style, *lab.sliders]
-    for control in (explorer.player.step, explorer.player.play, *sliders):
-        assert control.description
-        assert control.tooltip
-        assert {"description", "tooltip"} <= set(control.keys)  # they reach the browser
-    assert all(digit.description for digit in explorer.digits)
-    assert all(image.tooltip and "tooltip" in image.keys for image in explorer.player.images)
-    assert len(explorer.player.view.tooltips) == len(widgets.VIEWS)
-    assert "erase" in lab.brush.label
-    assert 'role="status"' in lab.status.value
+def test_coloured_growths_are_films_in_colour():
+    kind = Kind(("fish",), ink=4, size=(20, 30))
+    rule = NCA(RuleConfig(channels=8, hidden=8, label_dim=2, style_dim=0), kind).eval()
+    player = GrowthPlayer(grow_frames(rule, "fish", steps=3), kind=kind)
+    (film,) = player.recorded["films"]["ink"]
+    assert levels(film).shape == (40, 60, 3)
+    assert player.recorded["size"] == [20, 30]
 
 
-def test_explorer_grows_anew_when_a_control_moves(rule):
-    explorer = GrowthExplorer(rule, (3, 8))
-    explorer.player.step.value = 40
-    before = explorer.player.images[0].value
-    explorer.digits[0].value = 7
-    assert explorer.player.images[0].value != before
-    before = explorer.player.images[1].value
-    explorer.style.value = 5
-    assert explorer.player.images[1].value != before
+def test_what_is_shown_without_a_browser(rule):
+    """A repository's page shows the picture: a strip of the life in it, small."""
+    for widget in (GrowthPlayer(grow_frames(rule, 3), ["a 3"]), LiveDigit(rule, 3)):
+        data, _ = widget._repr_mimebundle_()
+        assert data["image/png"] == widget.picture()
+        assert len(data["image/png"]) <= FALLBACK
+        height, width = levels(data["image/png"]).shape[:2]
+        assert height >= 84
+        assert 600 <= width <= widgets.WIDEST
+        assert "application/vnd.jupyter.widget-view+json" in data
+        assert len(data["text/plain"]) < 80
+    assert data["text/plain"] == "LiveDigit(3)"
 
 
-def test_brush_erases_where_the_pointer_was_and_the_rule_heals(rule):
-    lab = DamageBrush(rule, 3)
-    whole = lab.state[0, 0].clone()
-    lab.brush.stroke = {"number": 1, "points": [[14.5, 9.5], [15.5, 9.5]]}
-    hurt, healed = lab.player.growths[0][0, 0], lab.player.growths[0][-1, 0]
-    assert hurt[9, 14] == 0
-    assert healed[7:12, 12:18].sum() > 0.8 * whole[7:12, 12:18].sum() > 0
-    assert "cells were erased" in lab.status.value
-    assert lab.player.play.playing
-    lab.again.click()
-    assert torch.equal(lab.state[0, 0], whole)
-    assert "Drag" in lab.status.value
+def test_the_strip_of_a_life_shows_a_wound_that_heals(rule):
+    """Eight pictures: three of a growth, cut, 8 and 64 steps later, two of becoming another."""
+    strip = Image.open(io.BytesIO(LiveDigit(rule, 3).picture())).convert("L")
+    parts = np.asarray(strip)[:84].astype(float)
+    side = strip.width / 8
+    dark = [(parts[1:83, int(k * side) + 2 : int(k * side) + 42] < 128).sum() for k in range(8)]
+    assert dark[3] == 0 < dark[2]  # its left half is gone
+    assert dark[5] > 0.8 * dark[2]
 
 
-def test_the_same_wound_can_be_made_twice(rule):
-    lab = DamageBrush(rule, 3, steps=4)
-    for number in (1, 2):
-        lab.brush.stroke = {"number": number, "points": [[14.5, 14.5]]}
-        assert lab.player.growths[0][0, 1, 14, 14] == 0
-        assert lab.age == 32 + 4 * number
+def test_the_live_digit_takes_the_file_of_its_rule(rule, tmp_path):
+    assert LiveDigit("unified").file == resolve("unified").read_bytes()
+    path = tmp_path / "own.safetensors"
+    path.write_bytes(LiveDigit(rule).file)
+    tensors, metadata = read_tensors(path, RULE)
+    assert metadata["record"] == rule.record
+    assert all(torch.equal(tensors[name], rule.state_dict()[name]) for name in tensors)
 
 
-def test_sliders_place_the_ring_and_a_button_erases_it(rule):
-    lab = DamageBrush(rule, 3, steps=4)
-    row, column, radius = lab.sliders
-    row.value, column.value, radius.value = 8, 16, 1.5
-    assert (lab.brush.y, lab.brush.x, lab.brush.radius) == (8, 16, 1.5)
-    lab.brush.x = 17  # the browser's arrow keys
-    assert column.value == 17
-    before = lab.grown[0, 1]
-    lab.erase.click()
-    lost = (before != lab.player.growths[0][0, 1]).nonzero()
-    assert lost.float().mean(0).tolist() == [8, 17]
-    assert len(lost) == 9
+def test_the_live_digit_is_told_labels_and_styles(rule):
+    live = LiveDigit(rule, "7", torch.arange(16.0))
+    assert (live.label, live.style[3], repr(live)) == (7, 3.0, "LiveDigit(7)")
+    assert [d["name"] for d in live.directions] == ["slant", "weight", "width"]
+    assert torch.equal(live.style, torch.arange(16.0))
+    live.style = None
+    assert live.code == [0.0] * 16
+    live.label = 2
+    for wrong in (10, -1):
+        with pytest.raises(InputError, match="label"):
+            live.label = wrong
+    assert live.label == 2
+    assert LiveDigit("digit-4").label == 4
+    with pytest.raises(InputError, match="knows"):
+        LiveDigit("digit-4", 3)
+    with pytest.raises(InputError, match="styles"):
+        LiveDigit(rule, 3, torch.zeros(3))
+    with pytest.raises(InputError, match="restores"):
+        LiveDigit("restore")
+    with pytest.raises(InputError, match="no checkpoint"):
+        LiveDigit("nowhere")
 
 
-def test_damage_can_be_told_from_python():
+def test_the_state_comes_and_goes(rule):
+    live = LiveDigit(rule, 3)
+    assert live.state.nonzero().tolist() == [[0, c, 14, 14] for c in range(1, 16)]  # a seed
+    state = torch.randn(1, 16, 20, 30)
+    live.show(state)
+    assert torch.equal(live.state, state)
+    first = live.told
+    live.show(state[0])
+    assert live.told["number"] == first["number"] + 1  # the same state twice is shown twice
+    cells = memoryview(torch.full((16, 28, 28), 0.5).numpy().tobytes())
+    live.seen = {"size": [28, 28], "cells": cells}  # as the browser sends it
+    assert torch.equal(live.state, torch.full((1, 16, 28, 28), 0.5))
+    with pytest.raises(InputError, match="want"):
+        live.show(torch.zeros(1, 4, 28, 28))
+
+
+def test_directions_of_style_change_what_they_are_called(rule):
+    """Two units along each: its own feature rises in every digit, more than the other way round."""
+    for k, direction in enumerate(widgets.live.directions(rule)):
+        axis = torch.tensor(direction["axis"])
+        assert abs(axis.norm() - 1) < 0.01
+        ink = [
+            rule.grow(range(10), (sign * 1.5 * axis).expand(10, -1), 40)[-1, :, 0].clamp(0, 1)
+            for sign in (1, -1)
+        ]
+        more, less = (widgets.live.features(each)[:, k] for each in ink)
+        assert (more > less).all(), direction["name"]
+
+
+def test_slant_weight_and_width_of_known_shapes():
+    upright, leaning, wide = (torch.zeros(28, 28) for _ in range(3))
+    upright[4:24, 12:16] = 1
+    for row in range(4, 24):
+        leaning[row, 18 - row // 4 : 22 - row // 4] = 1  # its top is further right
+    wide[4:24, 8:20] = 1
+    slant, weight, width = widgets.live.features(torch.stack([upright, leaning, wide])).T
+    assert slant[0] == 0 == slant[2]
+    assert 0.2 < slant[1] < 0.3  # four rows a column
+    assert weight.tolist() == [80, 80, 240]
+    assert width[2] > 2.5 * width[0]
+
+
+def test_rules_without_handwriting_have_no_directions():
     small = NCA(RuleConfig(channels=6, hidden=8, label_dim=2, style_dim=2)).eval()
-    lab = DamageBrush(small, 1, steps=3)
-    lab.damage(square(0, 0, 28))
-    assert lab.state.abs().sum() == 0
+    assert widgets.live.directions(small) == []
+    fresh = NCA(RuleConfig(channels=6, hidden=8, label_dim=2, style_dim=4)).eval()  # untrained
+    axes = torch.tensor([d["axis"] for d in widgets.live.directions(fresh)])
+    assert axes.isfinite().all()

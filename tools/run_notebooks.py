@@ -16,6 +16,8 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+STATE = "application/vnd.jupyter.widget-state+json"
+PICTURE = "image/png"  # what a page shows that can't show the widget
 LIMIT = 600_000  # bytes of a notebook
 TIMEOUT = 300  # seconds of a cell
 METADATA = {
@@ -39,15 +41,34 @@ def execute(path: Path) -> None:
     path.write_text(nbformat.writes(clean(notebook)).rstrip() + "\n", encoding="utf-8")
 
 
+def picture_in(models: dict, number: str) -> str | None:
+    """The first picture in a widget or its children, a PNG in base64."""
+    model = models[number]
+    if model["model_name"] == "ImageModel":
+        return next(b["data"] for b in model["buffers"] if b["path"] == ["value"])
+    children = [child.removeprefix("IPY_MODEL_") for child in model["state"].get("children", [])]
+    return next(filter(None, (picture_in(models, child) for child in children)), None)
+
+
 def clean(notebook):
-    """Drop what changes from run to run or from machine to machine."""
+    """Drop what changes from run to run or from machine to machine; widgets leave a picture."""
+    models = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k == "tags"})
         for output in cell.get("outputs", []):
-            output.get("data", {}).pop(WIDGET, None)  # the model's number is random
+            data = output.get("data", {})
+            widget = data.pop(WIDGET, None)  # the model's number is random
+            if widget and PICTURE not in data:
+                data[PICTURE] = picture_in(models, widget["model_id"])
             output.get("metadata", {}).pop(WIDGET, None)
     return notebook
+
+
+def shows_widget(output) -> bool:
+    """Whether a stored output was a widget: its name is all that is left."""
+    text = output.get("data", {}).get("text/plain", "")
+    return text.startswith(("GrowthPlayer(", "LiveDigit(", "VBox(", "HBox("))
 
 
 def problems(path: Path) -> list[str]:
@@ -64,6 +85,8 @@ def problems(path: Path) -> list[str]:
                 found.append(f"cell {number} ends in an error: {output.ename}")
             if WIDGET in output.get("data", {}):
                 found.append(f"cell {number} holds the state of a widget")
+            if shows_widget(output) and PICTURE not in output.data:
+                found.append(f"cell {number} shows a widget, but no picture beside it")
             text = output.get("text", "") + output.get("data", {}).get("text/plain", "")
             if re.search(r"(/home/|/root/|/Users/|/work/|/tmp/|[A-Z]:\\)", text):
                 found.append(f"cell {number} shows a path of the machine it ran on")

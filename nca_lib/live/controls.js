@@ -1,13 +1,32 @@
-// Names, elements and controls of which the panel is made.
+// Names, keys, elements and controls of which the panel is made.
+
+/** Where the arrow keys go, [down, right]. */
+export const MOVES = {
+  ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0],
+};
+
+export const between = (value, least, most) => Math.min(most, Math.max(least, value));
 
 /** A name with its article. */
 export function an(name) {
   return `${/^(8|11$|18$|[aeio])/i.test(name) ? "an" : "a"} ${name}`;
 }
 
-/** An element with properties and children; names with a hyphen are attributes. */
+/**
+ * Fingers on this element are ours alone. Otherwise a quick stroke counts as a scroll that glides
+ * on, and the next tap, on a button, only stops it.
+ */
+export function keepTouches(element) {
+  element.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
+}
+
+/**
+ * An element with properties and children; names with a hyphen are attributes.
+ * Keys pressed in it are its own: JupyterLab would take arrows and Enter for its shortcuts.
+ */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
+  element.setAttribute("data-lm-suppress-shortcuts", "true");
   for (const [name, value] of Object.entries(properties)) {
     if (name.includes("-") || name === "role") element.setAttribute(name, value);
     else element[name] = value;

@@ -11,6 +11,7 @@ import { Stage, VIEWS } from "./stage.js";
 import { an, button, choice, group, labelList, make, slider } from "./controls.js";
 import { CSS } from "./style.js";
 import { acts } from "./tour.js";
+import { connect } from "./link.js";
 
 const RATES = [1, 2, 4, 8, 15, 30, 60, 120, 240]; // steps a second
 const RATE = 30;
@@ -18,6 +19,19 @@ const BUDGET = 12; // milliseconds of a frame that steps may take: the page stay
 const GROWN = 2; // times the steps of its training, and a growth is complete
 const USUAL = 2.1; // styles longer than this, times the root of their size, are few
 const MARGIN = 4; // cells between digits that are planted side by side
+const HINTS = { // what to try next, until it was done
+  erase: "Drag across the digit to cut it.",
+  tell: "Press another digit, while this one lives.",
+  read: "Write a digit of your own, on the pad.",
+  plant: "Choose a larger canvas, and click the empty paper: a second digit.",
+};
+const STAGE_HELP = "A living picture. Drag over it to erase, tap the paper to plant a seed. " +
+  "Arrow keys move a ring, with Shift further. Enter erases what is in the ring, " +
+  "the space bar plants a seed there or chooses the digit.";
+const STAGE_KEYS = "Arrows move, Enter erases, Space plants or chooses."; // for those who see
+const PAD_HELP = "A pad to write a digit on. Arrow keys move a pen, the space bar lowers and " +
+  "raises it, Enter finishes, Escape begins anew.";
+const PAD_KEYS = "Arrows move, Space lowers the pen, Enter ends.";
 
 export class Live {
   constructor(element, rule, options = {}) {
@@ -27,6 +41,8 @@ export class Live {
     const calm = options.calm ?? matchMedia("(prefers-reduced-motion: reduce)").matches;
     Object.assign(this, { element, rule, options, rate: RATE, due: 0, turn: 0, playing: !calm });
     this.world = new World(rule, height, width, label);
+    this.tried = new Set(); // of the hints
+    this.tempo = 1; // a tour slows time down, the reader's speed stays what it is
     this.plants = null; // the label of a seed that a tap plants; null: the same as is chosen
     this.canvases = this.sizes();
     this.build();
@@ -63,23 +79,30 @@ export class Live {
       erase: (y, x, radius) => this.erase(y, x, radius), tap: (y, x) => this.tap(y, x),
       moved: (y, x) => this.tellPlace(y, x), busy: () => this.interrupt(),
     });
-    const help = "A living picture. Drag over it to erase, tap the paper to plant a seed. " +
-      "Arrow keys move a ring, Enter erases what is in it, the space bar plants or chooses.";
-    this.stage.canvas.setAttribute("aria-label", help);
-    this.status = make("p", { className: "nca-status", role: "status" });
-    this.count = make("span", { className: "nca-steps" });
-    const under = make("div", { className: "nca-under" }, this.status, this.count);
-    const area = (name, ...parts) => make("div", { className: `nca-area nca-${name}` }, ...parts);
-    const styles = rule.config.style_dim > 0;
+    this.stage.canvas.setAttribute("aria-label", STAGE_HELP);
     const rows = make("div", { className: "nca-rows" },
-      make("div", { className: "nca-picture" }, this.stage.canvas, under),
-      area("first", this.labelPart(), this.timePart()),
-      ...(styles && this.canRead() ? [area("write", this.padPart())] : []),
-      area("second", ...(styles ? [this.handPart()] : []), this.viewPart(), this.morePart()));
+      make("div", { className: "nca-area" }, this.picturePart(), this.labelPart()),
+      make("div", { className: "nca-area" }, this.timePart(),
+        ...(rule.config.style_dim > 0 ? [this.handPart()] : []), this.viewPart(),
+        this.canvasPart()));
     this.element.classList.add("nca-live");
-    this.element.setAttribute("data-lm-suppress-shortcuts", "true"); // nor JupyterLab's keys
     this.element.replaceChildren(make("style", {}, CSS), rows);
     this.stage.fit();
+    this.pad?.draw();
+  }
+
+  picturePart() {
+    this.status = make("p", { className: "nca-status", role: "status" });
+    this.count = make("span", { className: "nca-steps" });
+    this.hint = make("p", { className: "nca-hint" });
+    this.suggest();
+    return make("div", {}, this.stage.canvas, this.keys(STAGE_KEYS), this.hint,
+      make("div", { className: "nca-under" }, this.status, this.count));
+  }
+
+  /** What the keys do, shown to who comes with the keyboard; a screen reader knows it already. */
+  keys(text) {
+    return make("p", { className: "nca-keys", "aria-hidden": "true" }, text);
   }
 
   labelPart() {
@@ -89,36 +112,52 @@ export class Live {
     this.labels = choice("which digit to become", options, this.world.label,
       (label) => this.tell(label), names ? "nca-labels nca-names" : "nca-labels");
     for (const [label, each] of this.labels.buttons) each.disabled = !known.includes(label);
-    return group("The cells are told to become a", this.labels.element);
+    return group("Tell the cells to become a", this.labels.element);
   }
 
   timePart() {
     this.play = button("", "", () => this.setPlaying(!this.playing));
     this.play.className = "nca-play";
-    const one = button("One step", "Make a single step", () => this.stepOnce());
+    const one = button("One step", "Stop, and make a single step", () => this.stepOnce());
     const anew = button("Restart", "Begin anew with a single cell", () => this.again());
     this.speed = slider("speed", {
       min: 0, max: RATES.length - 1, step: 1, value: RATES.indexOf(RATE),
       text: (k) => `${RATES[k]} steps/s`,
     }, (k) => { this.interrupt(); this.rate = RATES[k]; });
+    const fire = slider("fire rate", {
+      min: 0.1, max: 1, step: 0.05, value: this.world.fireRate,
+      text: (rate) => `${Math.round(100 * rate)} %`,
+    }, (rate) => { this.interrupt(); this.world.fireRate = rate; });
+    fire.element.title = "The share of living cells that update in a step";
     this.setPlaying(this.playing, false);
     return group("Time", make("div", { className: "nca-line" }, this.play, one, anew),
-      this.speed.element);
+      this.speed.element, fire.element);
   }
 
   viewPart() {
     const options = Object.entries(VIEWS).map(([view, title]) => [view, view, title]);
-    this.views = choice("what is shown", options, "ink", (view) => this.show(view));
+    this.views = choice("what is shown", options, "ink", (view) => {
+      this.interrupt();
+      this.show(view);
+    });
     return group("Look at", this.views.element);
   }
 
+  /** The reader's own hand, those of others, and directions from one to another. */
   handPart() {
-    const average = button("Average hand", "Write as people do on average", () => {
+    const parts = make("div", { className: "nca-hand" });
+    if (this.canRead()) parts.append(this.wordsPart(), this.padPart());
+    parts.append(this.othersPart());
+    return group("Handwriting", parts);
+  }
+
+  othersPart() {
+    const average = button("Average", "Write as people do on average", () => {
       this.interrupt();
       this.write(new Float32Array(this.world.style.length));
       this.say("The average hand.");
     });
-    const another = button("Another hand", "Write as somebody else might", () => {
+    const another = button("Random", "Write as somebody else might", () => {
       this.interrupt();
       this.write(randomStyle(this.rule));
       this.say("Somebody else's hand.");
@@ -126,7 +165,8 @@ export class Live {
     this.axes = this.directions().map(({ name, axis }, k) => slider(name, {
       min: -2.5, max: 2.5, step: 0.1, value: 0, text: (value) => value.toFixed(1),
     }, (value) => this.lean(axis, value)));
-    return group("Handwriting", make("div", { className: "nca-line" }, average, another),
+    return make("div", { className: "nca-others" },
+      make("div", { className: "nca-line" }, average, another),
       ...this.axes.map((axis) => axis.element));
   }
 
@@ -134,7 +174,8 @@ export class Live {
   directions() {
     const size = this.rule.config.style_dim, { directions } = this.options;
     const unit = (k) => Float32Array.from({ length: size }, (_, i) => +(i === k));
-    return directions ?? Array.from({ length: Math.min(3, size) }, (_, k) => (
+    if (directions?.length) return directions;
+    return Array.from({ length: Math.min(3, size) }, (_, k) => (
       { name: `direction ${k + 1}`, axis: unit(k) }));
   }
 
@@ -145,19 +186,37 @@ export class Live {
   }
 
   padPart() {
-    this.pad = new Pad((picture) => this.read(picture), "A pad to write a digit on");
-    this.thumb = make("canvas", { width: this.rule.size[1], height: this.rule.size[0] });
-    this.thumb.title = "Your drawing as the encoder sees it";
-    this.reading = labelList(this.rule, "Which digit did you write?");
-    this.reading.addEventListener("change", () => this.useHand(+this.reading.value));
-    this.verdict = make("div", { className: "nca-read", hidden: true },
-      this.thumb, make("label", {}, "This is a ", this.reading));
-    const words = make("p", {}, "Write a digit here. All others will be grown in your hand.");
-    return group("Your own hand", make("div", { className: "nca-sheet" }, this.pad.canvas,
-      make("div", {}, words, this.verdict)));
+    this.pad = new Pad({
+      drawn: (picture) => this.read(picture), busy: () => this.interrupt(),
+      say: (text) => this.say(text),
+    }, PAD_HELP);
+    return this.pad.canvas;
   }
 
-  morePart() {
+  /** What is said above the pad: first what it is for, then what was read on it. */
+  wordsPart() {
+    this.thumb = make("canvas", { width: this.rule.size[1], height: this.rule.size[0] });
+    this.thumb.setAttribute("role", "img");
+    this.thumb.setAttribute("aria-label", "Your drawing, as the encoder sees it");
+    this.thumb.title = "Your drawing, as the encoder sees it";
+    this.reading = labelList(this.rule, "Which digit did you write?");
+    this.reading.addEventListener("change", () => this.useHand(+this.reading.value));
+    const name = `Grow all ${this.shownTogether.length}`;
+    const all = button(name, "All digits side by side, in your hand", () => {
+      this.setPlaying(true);
+      this.setCanvas("all");
+      this.say("All digits, in your hand.");
+    });
+    all.hidden = !this.canvases.all;
+    this.verdict = make("div", { className: "nca-read", hidden: true },
+      this.thumb, make("label", {}, "This is a ", this.reading), all);
+    this.invitation = make("p", { className: "nca-invitation" },
+      "Write a digit on the pad: all others follow your hand.");
+    return make("div", { className: "nca-words" }, this.keys(PAD_KEYS), this.invitation,
+      this.verdict);
+  }
+
+  canvasPart() {
     const { canvases } = this, name = ([height, width]) => (
       height === width ? `${height}` : `${height} x ${width}`);
     const options = Object.entries(canvases).map(([key, size]) => (
@@ -167,11 +226,6 @@ export class Live {
     const brush = slider("brush", {
       min: 0.5, max: 8, step: 0.5, value: this.stage.radius, text: (r) => `${2 * r} cells`,
     }, (radius) => { this.stage.radius = radius; });
-    const fire = slider("fire rate", {
-      min: 0.1, max: 1, step: 0.05, value: this.world.fireRate,
-      text: (rate) => `${Math.round(100 * rate)} %`,
-    }, (rate) => { this.interrupt(); this.world.fireRate = rate; });
-    fire.element.title = "The share of living cells that update in a step";
     const same = make("option", { value: "" }, "the same digit");
     const seeds = labelList(this.rule, "What a tap on the paper plants", same);
     seeds.addEventListener("change", () => {
@@ -179,9 +233,7 @@ export class Live {
     });
     const planting = make("label", { className: "nca-field" },
       make("span", {}, "a tap on the paper plants"), seeds);
-    const more = make("div", {}, brush.element, fire.element, planting);
-    return group("Canvas, in cells", this.canvas.element,
-      make("details", {}, make("summary", {}, "Brush, seeds, fire rate"), more));
+    return group("Canvas, in cells", this.canvas.element, brush.element, planting);
   }
 
   listen() {
@@ -211,8 +263,9 @@ export class Live {
     this.request = requestAnimationFrame((next) => this.frame(next));
     const passed = Math.min(0.1, (now - (this.last ?? now)) / 1000);
     this.last = now;
-    if (!this.playing || !this.shown) return;
-    this.due += passed * this.rate;
+    const cutting = this.stage.pressed?.cuts; // a wound would heal under the brush, unseen
+    if (!this.playing || !this.shown || cutting) return;
+    this.due += passed * this.rate * this.tempo;
     const until = performance.now() + BUDGET, before = this.world.grid.steps;
     for (; this.due >= 1 && performance.now() < until; this.due--) this.world.step();
     this.due = Math.min(this.due, 1); // too slow to keep pace: what is missed is not made up
@@ -261,9 +314,17 @@ export class Live {
       due += 1000 * seconds;
       while (performance.now() < due) {
         await new Promise(requestAnimationFrame);
-        if (turn !== this.turn) { this.stage.ring = null; return; }
+        if (turn !== this.turn) return this.endTour();
       }
     }
+    this.endTour();
+  }
+
+  /** The reader takes over, also while time stands or the paper is empty for handwriting. */
+  endTour() {
+    this.tempo = 1;
+    this.stage.ring = null;
+    if (!this.world.digits.length) this.restart();
   }
 
   // ---- what is said to the cells, and about them ------------------------------------------------
@@ -274,6 +335,23 @@ export class Live {
 
   say(text) {
     this.status.textContent = text;
+  }
+
+  /** What happens to cells is only seen while time runs. */
+  sayOfCells(text) {
+    this.say(this.playing ? text : `${text} Press Play to see what they do.`);
+  }
+
+  /** The reader has tried something: the hint makes room for the next. */
+  did(what) {
+    this.tried.add(what);
+    this.suggest();
+  }
+
+  suggest() {
+    const next = Object.keys(HINTS).find((what) => (
+      !this.tried.has(what) && (what !== "read" || this.canRead())));
+    this.hint.textContent = HINTS[next] ?? "";
   }
 
   /** Whatever the reader does ends a tour. */
@@ -291,16 +369,19 @@ export class Live {
   /** Seeds as the canvas wants them: one in the middle, or one of every digit. */
   restart(label = this.world.label) {
     const { world, canvases } = this, all = this.size === "all";
-    all ? this.plantAll() : world.restart(label);
+    all ? this.plantAll(label) : world.restart(label);
     this.labels.set(world.label);
     this.say(all ? "A single cell each grows into all digits."
-      : `A single cell grows into ${an(this.name())}. Drag over it: it will heal.`);
+      : `A single cell grows into ${an(this.name())}.`);
     this.draw();
   }
 
-  /** One seed of every digit, in rows of about the same length: ten are three, four and three. */
-  plantAll() {
-    const { world, columns, shownTogether: labels } = this, { label, height, width } = world;
+  /**
+   * One seed of every digit, in rows of about the same length: ten are three, four and three.
+   * The one of this label is chosen.
+   */
+  plantAll(label) {
+    const { world, columns, shownTogether: labels } = this, { height, width } = world;
     const rows = Math.ceil(labels.length / columns);
     world.clear();
     for (let row = 0; row < rows; row++) {
@@ -329,12 +410,13 @@ export class Live {
 
   tell(label, inTour = false) {
     if (!inTour) this.interrupt();
+    if (!inTour && label !== this.world.label) this.did("tell");
     const before = this.name();
     if (!this.world.alive) return this.restart(label);
     this.world.tell(label);
     this.labels.set(label);
     this.options.told?.(label);
-    this.say(this.name() === before ? `It is told to be ${an(before)}.`
+    this.sayOfCells(this.name() === before ? `It is told to be ${an(before)}.`
       : `The ${before} is told to become ${an(this.name())}.`);
   }
 
@@ -353,8 +435,18 @@ export class Live {
     this.world.write(style.map((each, k) => each + by * axis[k]));
   }
 
+  /** A state from elsewhere, as planes [C, H, W], lives on here as the label that is chosen. */
+  take([height, width], planes) {
+    this.interrupt();
+    this.world.take(height, width, planes);
+    this.stage.fit();
+    this.draw();
+    this.say(`A state from outside lives on as ${an(this.name())}.`);
+  }
+
   show(view) {
     this.stage.view = view;
+    this.views.set(view);
     this.draw();
     this.say(`${VIEWS[view]}.`);
   }
@@ -363,8 +455,9 @@ export class Live {
     this.lost = (this.lost ?? 0) + this.world.grid.erase(y, x, radius);
     clearTimeout(this.saying);
     this.saying = setTimeout(() => { // once a stroke, not once a point
-      this.say(this.world.alive ? `Erased ${this.lost} living cells.`
-        : "All cells are dead. Tap the paper, or press a digit, to plant a seed.");
+      if (this.lost) this.did("erase");
+      if (this.world.alive) this.sayOfCells(`Erased ${this.lost} living cells.`);
+      else this.say("All cells are dead. Tap the paper, or press a digit, to plant a seed.");
       this.lost = 0;
     }, 250);
   }
@@ -375,7 +468,8 @@ export class Live {
       this.say(`This ${this.name()} is the one you speak to.`);
     } else if (this.world.plant(y, x, this.plants ?? this.world.label)) {
       this.labels.set(this.world.label);
-      this.say(`A seed of ${an(this.name())}, at row ${y + 1}, column ${x + 1}.`);
+      this.did("plant");
+      this.sayOfCells(`A seed of ${an(this.name())}, at row ${y + 1}, column ${x + 1}.`);
     } else {
       this.say("No more seeds fit on this paper.");
     }
@@ -393,7 +487,6 @@ export class Live {
   async read(picture) {
     this.interrupt();
     this.picture = picture;
-    this.drawThumb(picture);
     this.say("Reading what you wrote ...");
     const costs = [];
     for (const label of this.rule.known) { // a label a frame, so that the page stays quick
@@ -408,11 +501,13 @@ export class Live {
   /** The reader says what the drawing shows; or we do, who have read it. */
   useHand(label) {
     this.interrupt();
+    this.did("read");
     this.usePicture(this.picture, label);
     if (!this.playing) this.setPlaying(true, false);
     const { style } = this.world, few = Math.hypot(...style) > USUAL * Math.sqrt(style.length);
     const hand = few ? "your hand, an unusual one" : "your hand";
-    this.say(`This is ${an(this.name(label))} in ${hand}. Press other digits: they will be, too.`);
+    this.say(`This is ${an(this.name(label))} in ${hand}.`);
+    this.stage.canvas.scrollIntoView({ block: "nearest" }); // on a phone the pad is far below
   }
 
   /** Write from now on in the hand of a picture, which shows this label. */
@@ -420,6 +515,8 @@ export class Live {
     this.picture = picture;
     this.drawThumb(picture);
     this.reading.value = label;
+    this.verdict.hidden = false;
+    this.invitation.hidden = true;
     this.write(inferStyle(this.rule, picture, label));
     this.restart(label);
   }
@@ -432,7 +529,6 @@ export class Live {
       image.data.set([...mixed, 255], 4 * k);
     });
     this.thumb.getContext("2d").putImageData(image, 0, 0);
-    this.verdict.hidden = false;
   }
 }
 
@@ -450,6 +546,7 @@ function asBuffer(bytes) {
 export function mount(element, { rules, options = {} }) {
   try {
     const live = new Live(element, parseRule(asBuffer(Object.values(rules)[0])), options);
+    element.live = live; // for the curious in the console, and for tests
     return { live, destroy: () => live.destroy() };
   } catch (error) {
     const problem = make("p", { className: "nca-problem", role: "alert" }, error.message);
@@ -459,17 +556,14 @@ export function mount(element, { rules, options = {} }) {
   }
 }
 
-/** For anywidget. The model has `rule`, the bytes of a file, and `label`, which it may change. */
+/** For anywidget: Python's `LiveDigit` says what the model holds. */
 function render({ model, el }) {
   const element = el.appendChild(make("div"));
-  const told = (label) => { model.set("label", label); model.save_changes(); };
-  const options = { label: model.get("label") ?? 3, told };
-  const { live, destroy } = mount(element, { rules: { rule: model.get("rule") }, options });
-  const changed = () => {
-    if (model.get("label") !== live.world.label) live.tell(model.get("label"));
-  };
-  model.on("change:label", changed);
-  return () => { model.off("change:label", changed); destroy(); };
+  const options = { label: model.get("label"), directions: model.get("directions") };
+  const { live, destroy } = mount(element, { rules: { rule: model.get("file") }, options });
+  live.write(model.get("code"));
+  const part = connect(model, live);
+  return () => { part(); destroy(); };
 }
 
 export default { render };

@@ -1,11 +1,13 @@
-// A pad to write on with pointer, pen or finger.
+// A pad to write on with pointer, pen, finger or keys.
 
 import { prepare } from "./encoder.js";
+import { MOVES, between, keepTouches } from "./controls.js";
 
 const SIDE = 224; // pixels of the drawing, whatever the screen shows
 const PEN = 0.085; // width of a stroke, of the side
 const LEAST = 0.12; // the longer side of a drawing has to be at least that much of the pad
-const PAUSE = 700; // milliseconds without a stroke: the drawing is finished
+const REST = 700; // milliseconds without a stroke: the drawing is finished
+const PLACES = 20; // an arrow key moves the pen by one of so many places a side
 
 /** Smooth strokes through the middles between their points, [x, y] from 0 to 1, on a square. */
 export function drawStrokes(context, strokes, colour) {
@@ -26,18 +28,28 @@ export function drawStrokes(context, strokes, colour) {
 }
 
 export class Pad {
-  /** @param drawn  called with the picture [28 * 28] when a drawing is finished */
-  constructor(drawn, label) {
+  /**
+   * `strokes`: the drawing, points [x, y] of each; `stroke`: the one that is being drawn.
+   * @param actions  {drawn(picture [28 * 28]), busy(), say(text)}, called back
+   */
+  constructor(actions, label) {
     this.canvas = document.createElement("canvas");
-    Object.assign(this.canvas, { className: "nca-pad", width: SIDE, height: SIDE });
-    this.canvas.setAttribute("role", "img");
+    this.canvas.setAttribute("data-lm-suppress-shortcuts", "true"); // as `make` does
+    Object.assign(this.canvas, { className: "nca-pad", width: SIDE, height: SIDE, tabIndex: 0 });
+    this.canvas.setAttribute("role", "application"); // keys are for the pad, not for the reader
     this.canvas.setAttribute("aria-label", label);
-    Object.assign(this, { drawn, strokes: [], stroke: null, timer: 0 });
+    Object.assign(this, { actions, strokes: [], stroke: null, timer: 0, finished: false });
+    Object.assign(this, { pen: [0.5, 0.5], keyed: false, held: new Set() });
     const on = (name, handle) => this.canvas.addEventListener(name, handle);
+    keepTouches(this.canvas);
     on("pointerdown", (event) => this.begin(event));
     on("pointermove", (event) => this.follow(event));
     on("pointerup", () => this.end());
     on("pointercancel", () => this.end());
+    on("keydown", (event) => this.key(event));
+    on("keyup", (event) => this.held.delete(event.key));
+    on("focus", () => this.showPen(this.canvas.matches(":focus-visible")));
+    on("blur", () => { this.stroke = null; this.showPen(false); });
   }
 
   /** Where an event is, [x, y] from 0 to 1. */
@@ -47,25 +59,32 @@ export class Pad {
   }
 
   begin(event) {
-    if (event.button) return;
+    if (event.button || !event.isPrimary) return;
     this.canvas.setPointerCapture(event.pointerId);
+    this.keyed = false;
+    this.lower(this.place(event));
+  }
+
+  /** A stroke begins, of a new drawing if the last was finished. */
+  lower(point) {
+    this.actions.busy();
     if (this.finished) this.clear();
     clearTimeout(this.timer);
-    this.stroke = [this.place(event)];
+    this.stroke = [point];
     this.strokes.push(this.stroke);
     this.draw();
   }
 
   follow(event) {
-    if (!this.stroke) return;
+    if (!this.stroke || this.keyed || !event.isPrimary) return;
     for (const part of event.getCoalescedEvents?.() ?? [event]) this.stroke.push(this.place(part));
     this.draw();
   }
 
   end() {
-    if (!this.stroke) return;
+    if (!this.stroke || this.keyed) return;
     this.stroke = null;
-    this.timer = setTimeout(() => this.finish(), PAUSE);
+    this.timer = setTimeout(() => this.finish(), REST);
   }
 
   clear() {
@@ -74,12 +93,56 @@ export class Pad {
     this.draw();
   }
 
+  // ---- with keys --------------------------------------------------------------------------------
+
+  showPen(shown) {
+    this.keyed = shown;
+    this.held.clear();
+    this.draw();
+  }
+
+  /** Arrow keys move the pen, the space bar lowers and raises it, Enter finishes, Escape clears. */
+  key(event) {
+    const { key } = event;
+    if (!(key in MOVES) && ![" ", "Enter", "Escape"].includes(key)) return;
+    event.preventDefault(); // no scrolling
+    event.stopPropagation(); // nor anything that a notebook does
+    this.keyed = true;
+    if (key in MOVES) return this.move(key);
+    if (event.repeat) return;
+    if (key === " ") this.lowerOrRaise();
+    else if (key === "Enter") this.finish();
+    else this.clear();
+  }
+
+  /** Two arrow keys held together move it aslant. */
+  move(key) {
+    this.held.add(key);
+    const by = (k) => [...this.held].reduce((sum, each) => sum + MOVES[each][k], 0) / PLACES;
+    const [x, y] = this.pen;
+    this.pen = [between(x + by(1), 0, 1), between(y + by(0), 0, 1)];
+    this.stroke?.push(this.pen);
+    this.draw();
+    const [column, row] = this.pen.map((at) => Math.round(at * PLACES));
+    this.actions.say(`Pen ${this.stroke ? "down" : "up"}: column ${column}, row ${row}.`);
+  }
+
+  lowerOrRaise() {
+    if (this.stroke) this.stroke = null;
+    else this.lower(this.pen);
+    this.draw();
+    this.actions.say(this.stroke ? "Pen down." : "Pen up. Enter ends the drawing.");
+  }
+
+  // ---- what was written -------------------------------------------------------------------------
+
   /** Hand the drawing over, prepared; the next stroke begins a new one. */
   finish() {
     clearTimeout(this.timer);
-    this.finished = true;
+    Object.assign(this, { finished: true, stroke: null });
     const picture = this.picture();
-    if (picture) this.drawn(picture);
+    if (picture) this.actions.drawn(picture);
+    else this.actions.say("That is too small to read: please write it larger.");
   }
 
   /** The drawing as MNIST would have it, or null if there is hardly any. */
@@ -100,8 +163,29 @@ export class Pad {
   }
 
   draw() {
-    const context = this.canvas.getContext("2d");
+    const context = this.canvas.getContext("2d"), style = getComputedStyle(this.canvas);
     context.clearRect(0, 0, SIDE, SIDE);
-    drawStrokes(context, this.strokes, getComputedStyle(this.canvas).color);
+    if (!this.strokes.length && !this.keyed) this.invite(context, style);
+    drawStrokes(context, this.strokes, style.color);
+    if (this.keyed) this.drawPen(context, style);
+  }
+
+  /** An empty pad says what it is for. */
+  invite(context, style) {
+    const size = 0.11 * SIDE, fillStyle = style.getPropertyValue("--nca-quiet");
+    const font = `${size}px ${style.fontFamily}`;
+    Object.assign(context, { font, fillStyle, textAlign: "center" });
+    context.fillText("write", SIDE / 2, SIDE / 2 - 0.2 * size);
+    context.fillText("a digit here", SIDE / 2, SIDE / 2 + size);
+  }
+
+  /** A ring where the pen is, full while it is down. */
+  drawPen(context, style) {
+    const colour = style.getPropertyValue("--nca-orange"), [x, y] = this.pen;
+    Object.assign(context, { fillStyle: colour, strokeStyle: colour, lineWidth: 4 });
+    context.beginPath();
+    context.arc(x * SIDE, y * SIDE, (PEN * SIDE) / 2 + 2, 0, 7);
+    if (this.stroke) context.fill();
+    context.stroke();
   }
 }

@@ -401,6 +401,7 @@ export class Grid {
     }
     this.owner.fill(0);
     this.box = this.everything();
+    alive(this, this.box, this.kept);
   }
 
   /** Empty the grid; the count of steps begins anew. */

@@ -1,5 +1,6 @@
 // The canvas: it draws a world, and turns pointer and keys into wounds and seeds.
 
+import { MOVES, between, keepTouches } from "./controls.js";
 import { drawStrokes } from "./pad.js";
 
 export const VIEWS = {
@@ -11,9 +12,6 @@ export const VIEWS = {
 const TISSUE = 0.2; // how much of its colour shows under the ink
 const HOLD = 300; // milliseconds: a longer press is a wound, a shorter one a tap
 const SLACK = 5; // screen pixels that a tap may move
-const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
-
-const between = (value, least, most) => Math.min(most, Math.max(least, value));
 
 /** '#rrggbb' as [r, g, b]. */
 function rgb(text) {
@@ -67,6 +65,7 @@ export class Stage {
     Object.assign(this, { world, actions, view: "ink", radius: 2.5, ring: null, pressed: null });
     this.strokes = null; // handwriting over the world, as on a pad
     this.canvas = document.createElement("canvas");
+    this.canvas.setAttribute("data-lm-suppress-shortcuts", "true"); // as `make` does
     this.canvas.className = "nca-stage";
     this.canvas.tabIndex = 0;
     this.canvas.setAttribute("role", "application"); // keys are for the canvas, not for the reader
@@ -120,6 +119,7 @@ export class Stage {
 
   listen() {
     const on = (name, handle) => this.canvas.addEventListener(name, handle);
+    keepTouches(this.canvas);
     on("pointerdown", (event) => this.press(event));
     on("pointermove", (event) => this.move(event));
     on("pointerup", (event) => this.release(event));
@@ -127,7 +127,14 @@ export class Stage {
     on("pointerleave", () => { if (!this.pressed) this.leave(); });
     on("contextmenu", (event) => { if (this.pressed) event.preventDefault(); }); // a long press
     on("keydown", (event) => this.key(event));
+    on("focus", () => { if (this.canvas.matches(":focus-visible")) this.pointAt(this.at); });
     on("blur", () => this.leave());
+  }
+
+  /** Show the ring there. */
+  pointAt(place) {
+    this.ring = place;
+    this.draw();
   }
 
   leave() {
@@ -136,7 +143,7 @@ export class Stage {
   }
 
   press(event) {
-    if (event.button) return;
+    if (event.button || !event.isPrimary) return;
     this.canvas.setPointerCapture(event.pointerId);
     this.ring = this.place(event);
     this.pressed = { x: event.clientX, y: event.clientY, last: this.ring, cuts: false };
@@ -147,6 +154,7 @@ export class Stage {
   }
 
   move(event) {
+    if (!event.isPrimary) return;
     this.ring = this.place(event);
     const { pressed } = this;
     if (pressed && !pressed.cuts) {
@@ -199,8 +207,7 @@ export class Stage {
     } else {
       this.tap(this.at);
     }
-    this.ring = this.at;
-    this.draw();
+    this.pointAt(this.at);
   }
 }
 

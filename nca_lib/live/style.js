@@ -4,7 +4,7 @@ export const CSS = `
 .nca-live {
   --nca-paper: #fdfcf9; --nca-ink: #1d1f24; --nca-blue: #0072b2; --nca-orange: #d55e00;
   --nca-grey: #9a9a94; --nca-text: #1d1f24; --nca-quiet: #5d6167; --nca-line: #dcd8cf;
-  --nca-button: #ffffff; --nca-accent: #0072b2; --nca-on-accent: #ffffff;
+  --nca-button: #ffffff; --nca-accent: #0067a3; --nca-on-accent: #ffffff;
   container-type: inline-size; color: var(--nca-text); color-scheme: light;
   font: 15px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
 }
@@ -18,16 +18,11 @@ export const CSS = `
 .nca-live *, .nca-live *::before { box-sizing: border-box; }
 .nca-rows { display: grid; gap: 20px; }
 .nca-rows > * { min-width: 0; }
-@container (min-width: 720px) {
-  .nca-rows {
-    grid: "picture first" auto "picture second" 1fr "write second" auto
-      / minmax(0, 1.1fr) minmax(320px, 1fr);
-    gap: 18px 36px;
+@container (min-width: 700px) {
+  .nca-rows { /* the picture is as large as the window lets labels below it be seen */
+    grid-template-columns: minmax(0, clamp(300px, 100vh - 300px, 54cqw)) minmax(340px, 1fr);
+    gap: 36px;
   }
-  .nca-picture { grid-area: picture; }
-  .nca-first { grid-area: first; }
-  .nca-second { grid-area: second; }
-  .nca-write { grid-area: write; }
 }
 .nca-stage {
   display: block; width: 100%; border: 1px solid var(--nca-line); border-radius: 10px;
@@ -35,17 +30,20 @@ export const CSS = `
   -webkit-user-select: none; -webkit-touch-callout: none; image-rendering: pixelated;
 }
 .nca-live :focus-visible { outline: 3px solid var(--nca-accent); outline-offset: 2px; }
-.nca-under { display: flex; gap: 12px; justify-content: space-between; margin-top: 8px; }
-.nca-status { margin: 0; min-height: 2.9em; color: var(--nca-quiet); }
+.nca-live p { margin: 0; }
+.nca-stage ~ p { margin-top: 8px; }
+.nca-hint { min-height: 1.45em; font-weight: 600; color: var(--nca-accent); }
+.nca-under { display: flex; gap: 12px; justify-content: space-between; }
+.nca-status { min-height: 1.45em; color: var(--nca-quiet); }
 .nca-steps { white-space: nowrap; color: var(--nca-quiet); font-variant-numeric: tabular-nums; }
-.nca-area { display: grid; gap: 18px; align-content: start; }
+.nca-area { display: grid; gap: 18px; align-content: start; container-type: inline-size; }
 .nca-area fieldset { display: grid; gap: 8px; margin: 0; padding: 0; border: 0; min-width: 0; }
 .nca-area legend { padding: 0 0 6px; font-weight: 600; }
 .nca-line { display: flex; flex-wrap: wrap; gap: 8px; }
 .nca-line > button { flex: 1 1 auto; }
 .nca-labels { display: grid; grid-template-columns: repeat(5, 1fr); gap: 6px; }
 .nca-labels.nca-names { grid-template-columns: repeat(auto-fill, minmax(88px, 1fr)); }
-@container (min-width: 860px) {
+@container (min-width: 430px) {
   .nca-labels:not(.nca-names) { grid-template-columns: repeat(10, 1fr); }
 }
 .nca-live button, .nca-live select {
@@ -70,23 +68,38 @@ export const CSS = `
 .nca-choice button:last-child { border-radius: 0 8px 8px 0; }
 .nca-choice button[aria-pressed="true"] { position: relative; }
 .nca-slider {
-  display: grid; grid-template-columns: 7.2em minmax(0, 1fr) 5.6em; gap: 10px; align-items: center;
+  display: grid; grid-template-columns: 4.6em minmax(0, 1fr) 6.4em; gap: 10px; align-items: center;
 }
 .nca-slider span { color: var(--nca-quiet); }
-.nca-value { font-variant-numeric: tabular-nums; text-align: right; }
+.nca-value { white-space: nowrap; font-variant-numeric: tabular-nums; text-align: right; }
 .nca-slider input { width: 100%; height: 28px; margin: 0; accent-color: var(--nca-accent); }
-.nca-sheet { display: grid; grid-template-columns: 128px minmax(0, 1fr); gap: 14px; }
+.nca-keys { display: none; } /* shown in place of the hint while keys are for a canvas */
+.nca-stage:focus-visible ~ .nca-keys, .nca-hand:has(.nca-pad:focus-visible) .nca-keys {
+  display: block;
+}
+.nca-stage:focus-visible ~ .nca-hint, .nca-hand:has(.nca-pad:focus-visible) .nca-invitation {
+  display: none;
+}
+.nca-hand {
+  display: grid; gap: 8px 14px;
+  grid: "pad words" auto "others others" auto / 150px minmax(0, 1fr);
+}
+.nca-words { grid-area: words; }
+.nca-others { grid-area: others; display: grid; gap: 8px; align-content: start; }
+.nca-live .nca-others button { padding: 0 6px; }
+@container (min-width: 336px) {
+  .nca-hand { grid: "words words" auto "pad others" auto / 150px minmax(0, 1fr); }
+  .nca-others .nca-slider { grid-template-columns: 3.6em minmax(0, 1fr) 2.2em; }
+}
 .nca-live [hidden] { display: none; }
 .nca-pad {
-  display: block; width: 128px; height: 128px; border: 1px dashed var(--nca-quiet);
+  grid-area: pad; display: block; width: 150px; height: 150px; border: 1px dashed var(--nca-quiet);
   border-radius: 10px; background: var(--nca-paper); color: var(--nca-ink); cursor: crosshair;
   touch-action: none;
 }
-.nca-sheet p { margin: 0 0 8px; color: var(--nca-quiet); }
+.nca-words p { color: var(--nca-quiet); }
 .nca-read { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; }
 .nca-read canvas { width: 40px; height: 40px; border-radius: 4px; image-rendering: pixelated; }
-.nca-area details > summary { cursor: pointer; font-weight: 600; padding: 4px 0; }
-.nca-area details > div { display: grid; gap: 10px; padding-top: 8px; }
 .nca-field { display: flex; gap: 10px; align-items: center; justify-content: space-between; }
 .nca-field > span { color: var(--nca-quiet); }
 .nca-problem { padding: 12px; border: 1px solid var(--nca-orange); border-radius: 8px; }

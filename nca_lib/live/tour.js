@@ -6,6 +6,7 @@ const HAND = [ // a slanted, open 4, in two strokes: [x, y] from 0 to 1
   [[0.66, 0.3], [0.61, 0.45], [0.56, 0.6], [0.52, 0.74], [0.5, 0.86]],
 ];
 const HAND_LABEL = 4;
+const HEALING = 1 / 3; // of the usual speed
 
 /** The first `share` of the points of all strokes. */
 function begun(strokes, share) {
@@ -26,7 +27,10 @@ function refined(stroke, parts = 6) {
   });
 }
 
-/** A slow cut across the middle: acts of [seconds, what is done]. */
+/**
+ * A slow cut across the middle: acts of [seconds, what is done]. Time stands still meanwhile, for
+ * cells heal as fast as the eye follows.
+ */
 function cut(live, seconds) {
   const { height, width } = live.world, points = 18;
   return Array.from({ length: points }, (_, k) => [seconds / points, () => {
@@ -52,6 +56,7 @@ function written(live, strokes, seconds) {
 export function acts(live) {
   const first = live.name(3), second = live.name(8), strokes = HAND.map((each) => refined(each));
   const begin = () => {
+    live.tempo = 1;
     live.write(new Float32Array(live.world.style.length));
     live.setCanvas("one", true);
     live.show("ink");
@@ -59,8 +64,15 @@ export function acts(live) {
     live.setPlaying(true, false);
     live.say(`One cell grows into a ${first}.`);
   };
-  const heal = () => { live.stage.ring = null; live.say("It heals: every cell knows the plan."); };
+  const stand = () => { live.tempo = 0; live.say("Time stands still. Cut it ..."); };
+  const heal = () => {
+    live.tempo = HEALING;
+    live.stage.ring = null;
+    live.draw();
+    live.say("... and it heals: each cell still knows what to be.");
+  };
   const become = () => {
+    live.tempo = 1;
     live.tell(8, true);
     live.say(`Told to be an ${second}, it becomes one.`);
   };
@@ -72,7 +84,7 @@ export function acts(live) {
     live.say("... and all digits grow in that hand. Try yours, on the pad.");
   };
   return [
-    [2.0, begin], [0, () => live.say("Cut it ...")], ...cut(live, 0.8), [1.9, heal],
-    [1.9, become], [0.2, hush], ...written(live, strokes, 1.2), [0.3, () => {}], [1.7, all],
+    [2.0, begin], [0.2, stand], ...cut(live, 0.9), [0.2, () => {}], [1.6, heal],
+    [1.8, become], [0.2, hush], ...written(live, strokes, 1.2), [0.3, () => {}], [1.6, all],
   ];
 }

@@ -36,6 +36,13 @@ export class World {
     this.plant(this.height >> 1, this.width >> 1, label);
   }
 
+  /** One digit whose state is given, as planes [C, H, W]. */
+  take(height, width, planes) {
+    this.clear(height, width);
+    this.digits[0] = { label: this.label, genome: this.rule.genome(this.label, this.style) };
+    this.grid.write(planes);
+  }
+
   /** A seed at a cell, which is chosen; false if no more fit. */
   plant(y, x, label) {
     const living = this.population();

@@ -174,7 +174,7 @@ def add_row(total, part):
 
 @njit
 def empty_row(row, held):
-    """row *= 0 but for held channels, as in the dense step: infinity becomes not a number."""
+    """`row *= 0` but for held channels, as in the dense step: infinity becomes not a number."""
     for k in range(len(row)):
         if not held[k]:
             row[k] *= row.dtype.type(0)

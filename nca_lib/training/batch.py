@@ -79,8 +79,8 @@ def draw_batch(run: Run, digits: Pictures, config: TrainingConfig) -> Batch:
     fresh = config.batch_size
     if pooling(run, config):
         take = min(round(config.pool_share * fresh), fresh - 1)  # at least one grows from its start
-        renewed = config.pool_renewal * (fresh - take)
-        renewed = max(1, round(renewed)) if renewed else 0
+        due = config.pool_renewal * (fresh - take)  # often less than one an iteration
+        renewed = math.floor((run.iteration + 1) * due) - math.floor(run.iteration * due)
         taken, given = pool.choose_slots(take, renewed, generator)
         fresh -= len(taken)
     switched = round(config.switch_share * len(taken)) if config.task == "grow" else 0

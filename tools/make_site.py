@@ -1,0 +1,253 @@
+"""The site, static, for any server or none: the live rule, the chapters, the API: `make site`.
+
+The pages are put together in a folder that looks like the repository, so that the links between
+them hold; Sphinx makes HTML of them (docs/site/conf.py). Chapters with widgets are run for it, and
+what Jupyter saves of each widget goes into the page, which brings it to life by itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import runpy
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+from nca_lib import widgets
+from nca_lib.live import module
+
+import ipywidgets
+import nbformat
+from make_live_page import make_page
+from nbclient import NotebookClient
+from run_notebooks import TIMEOUT, WIDGET
+from sphinx.cmd.build import build_main
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS = ROOT / "docs" / "site"
+CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+PAGES = ["README.md", "CONTRIBUTING.md"]  # the others are found through their links
+ORDER = runpy.run_path(str(ROOT / "tests" / "test_structure.py"))["ORDER"]
+MODULES = [name for name in ORDER if name != "exercises"]
+LINK = re.compile(r"(?<=\]\()(?!https?:|#)[^)#\s]+")
+FIGURES = ("film_strip", "film_strips", "mosaic", "new_figure")  # they are given a title
+STILL = "This one asks Python for each picture. To move it, open the notebook: <code>make lab</code>."
+
+
+# ---- chapters, and their widgets -----------------------------------------------------------------
+
+
+def shows_widget(cell) -> bool:
+    """Whether the stored outputs of a cell are a widget's, by the name of its class."""
+    shown = (output.get("data", {}).get("text/plain", "") for output in cell.get("outputs", []))
+    names = [text.partition("(")[0] for text in shown if "(" in text]
+    return any(hasattr(library, name) for name in names for library in (widgets, ipywidgets))
+
+
+def run_chapter(path: Path):
+    """A chapter with its outputs, and what is saved of its widgets: models by their numbers.
+
+    It is run up to the last cell that shows one; the outputs from there on are the stored ones.
+    """
+    notebook = nbformat.read(path, 4)
+    with_widget = [k for k, cell in enumerate(notebook.cells) if shows_widget(cell)]
+    if not with_widget:
+        return notebook, {}
+    begin = nbformat.v4.new_notebook(cells=notebook.cells[: with_widget[-1] + 1])
+    where = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(begin, timeout=TIMEOUT, kernel_name="python3", resources=where).execute()
+    (saved,) = begin.metadata.widgets.values()
+    return notebook, saved["state"]
+
+
+def inline(data) -> str:
+    """JSON as a script element can hold it."""
+    return json.dumps(data).replace("<", "\\u003c")
+
+
+def pictures(number: str, models: dict) -> Iterator[str]:
+    """The images in a widget, in base64."""
+    model = models[number]
+    if model["model_name"] == "ImageModel":
+        yield model["buffers"][0]["data"]
+    for child in model["state"].get("children", []):
+        yield from pictures(child.removeprefix("IPY_MODEL_"), models)
+
+
+def image(content: str, name: str) -> str:
+    return f'<img alt="{escape(name)}" src="data:image/png;base64,{content}">'
+
+
+def on_page(number: str, models: dict, data: dict, scripts: list[str]) -> str:
+    """A widget as HTML; its script is added to `scripts`, unless an earlier one had the same.
+
+    What is not ours needs a kernel: of that only the images are shown.
+    """
+    model = models[number]
+    if model["model_name"] != "AnyModel":
+        shown = "".join(image(content, "the picture") for content in pictures(number, models))
+        return f'<div class="nca-still">{shown}<p>{STILL}</p></div>'
+    script = model["state"].pop("_esm")
+    if script not in scripts:
+        scripts.append(script)
+    saved = inline(model | {"script": scripts.index(script)})
+    instead = f"<noscript>{image(data['image/png'], data['text/plain'])}</noscript>"
+    return f'<div class="nca-saved">{instead}<script type="application/json">{saved}</script></div>'
+
+
+def bring_to_life(notebook, models: dict) -> None:
+    """Replace each widget in the outputs by HTML that needs no kernel."""
+    scripts: list[str] = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if WIDGET in output.get("data", {}):
+                number = output.data[WIDGET]["model_id"]
+                text = on_page(number, models, output.data, scripts)
+                output.data = nbformat.from_dict({"text/html": text})
+    if scripts:
+        mounting = module("page_model.js") + (SETTINGS / "alive.js").read_text(encoding="utf-8")
+        text = (
+            f'<script type="application/json" id="nca-scripts">{inline(scripts)}</script>\n'
+            f'<script type="module">\n{mounting}</script>'
+        )
+        cell = nbformat.v4.new_raw_cell(text, metadata={"format": "text/html"})
+        notebook.cells.append(cell)
+
+
+def title_of(source: str) -> str:
+    """The title of the figure that a cell draws, for those who don't see it."""
+    for node in ast.walk(ast.parse(source.replace("%matplotlib", "# "))):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in FIGURES:
+            for given in node.args:
+                if isinstance(given, ast.Constant) and isinstance(given.value, str):
+                    return given.value
+    return "what the cell above draws"
+
+
+def stage_chapter(path: Path, stage: Stage) -> None:
+    notebook, models = run_chapter(path)
+    bring_to_life(notebook, models)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = stage.link(cell.source, path)
+        elif any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+            cell.metadata["mystnb"] = {"image": {"alt": title_of(cell.source)}}
+    stage.write(path, nbformat.writes(notebook))
+
+
+# ---- the other pages -----------------------------------------------------------------------------
+
+
+class Stage:
+    """The folder that Sphinx reads: it gets pages, and all that they link to."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.linked: list[Path] = []  # pages that were linked to
+
+    def write(self, path: Path | str, text: str) -> None:
+        """Write a file, given by its place in the repository."""
+        place = self.folder / (ROOT / path).relative_to(ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text, encoding="utf-8")
+
+    def link(self, text: str, page: Path) -> str:
+        """The text of a page with its links as they have to be on the site."""
+        return LINK.sub(lambda match: self.link_to(match[0], page), text)
+
+    def link_to(self, link: str, page: Path) -> str:
+        target = Path(os.path.normpath(page.parent / link))
+        inner = target.relative_to(ROOT).as_posix()
+        name = inner.removeprefix("nca_lib/").removesuffix(".py").replace("/", ".")
+        if name in MODULES:
+            return os.path.relpath(ROOT / "api" / f"{name}.rst", page.parent).replace(os.sep, "/")
+        if target.is_dir():
+            return f"{link}/README.md"
+        if target.suffix == ".md":
+            self.linked.append(target)
+        elif target.suffix != ".ipynb":
+            place = self.folder / inner
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(target, place)
+        return link
+
+
+def stage_texts(stage: Stage) -> None:
+    """The texts of the repository, from README on."""
+    stage.linked += [ROOT / page for page in PAGES]
+    done = set()
+    while stage.linked:
+        page = stage.linked.pop()
+        if page not in done:
+            done.add(page)
+            text = stage.link(page.read_text(encoding="utf-8"), page)
+            title = "" if text.startswith("# ") else f"# {page.stem.capitalize()}\n\n"
+            stage.write(page, f"---\norphan: true\n---\n{title}{text}")
+
+
+def stage_cards(stage: Stage) -> None:
+    """What is told of each rule that comes with the package."""
+    folder = ROOT / "nca_lib" / "weights"
+    names = sorted(path.stem for path in folder.glob("*.md"))
+    for name in names:
+        stage.write(folder / f"{name}.md", (folder / f"{name}.md").read_text(encoding="utf-8"))
+    contents = "\n".join(["```{toctree}", *reversed(names), "```"])
+    stage.write(folder / "README.md", f"# The trained rules\n\nThey come with the package.\n\n{contents}\n")
+
+
+def stage_api(stage: Stage) -> None:
+    """A page for each module, and a list of them in the reading order."""
+    rows, contents = ["| module | what it holds |", "| --- | --- |"], []
+    for name in MODULES:
+        folder = ROOT / "nca_lib" / name.replace(".", "/")
+        path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+        what = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).splitlines()[0]
+        title = f"nca_lib.{name}"
+        page = f"{title}\n{'=' * len(title)}\n\n.. automodule:: {title}\n"
+        stage.write(f"api/{name}.rst", page)
+        rows.append(f"| [`{name}`]({name}.rst) | {what} |")
+        contents.append(f"{name} <{name}>")
+    said = "In the order in which a state flows: no module imports what stands below it."
+    contents = ["```{toctree}", ":hidden:", "", *contents, "```"]
+    stage.write("api/index.md", "\n".join(["# API", "", said, "", *rows, "", *contents, ""]))
+
+
+def stage_front(stage: Stage) -> None:
+    """The live rule as in docs/live.html, and the ways from there."""
+    page, readme = make_page(), (ROOT / "README.md").read_text(encoding="utf-8")
+    header = re.search(r"<header>\s*<h1>(.+?)</h1>(.+?)</header>", page, re.S)
+    rest = re.search(r"<noscript>.+?</noscript>", page, re.S)[0]
+    scripts = "".join(re.findall(r"<script.+?</script>\n", page, re.S))
+    fills = {
+        "title": header[1],
+        "front": f'{header[2].strip()}\n<div id="live"></div>\n{rest}\n{scripts}',
+        "chapters": "\n".join(re.findall(r"^\d\. \[.+\]\(notebooks/.+$", readme, re.M)),
+        "notebooks": "\n".join(f"notebooks/{path.stem}" for path in CHAPTERS),
+    }
+    text = (SETTINGS / "index.md").read_text(encoding="utf-8")
+    for name, fill in fills.items():
+        text = text.replace(f"{{{{{name}}}}}", fill)
+    stage.write("index.md", text)
+
+
+def make_site(site: Path) -> int:
+    """Build the site; 0 if all went well."""
+    with tempfile.TemporaryDirectory() as folder:
+        stage = Stage(Path(folder) / "pages")
+        for path in CHAPTERS:
+            stage_chapter(path, stage)
+        for part in (stage_texts, stage_cards, stage_api, stage_front):
+            part(stage)
+        shutil.rmtree(site, ignore_errors=True)
+        options = ["-q", "-W", "--keep-going", "-d", f"{folder}/doctrees", "-c", str(SETTINGS)]
+        return build_main([*options, str(stage.folder), str(site)])
+
+
+if __name__ == "__main__":
+    sys.exit(make_site(Path(*sys.argv[1:2] or [ROOT / "site"])))
