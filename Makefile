@@ -6,6 +6,7 @@ run: ## train, evaluate and draw, on the embedded sample: under ten minutes
 test: ## lint, all tests, and all notebooks
 lab: ## open JupyterLab at the first chapter
 notebooks: ## run all notebooks anew and store what they show
+site: ## the live rule, the chapters and the API as pages, in site/: a minute
 bench: ## speed and memory beside the dense step and peers: minutes
 results: ## evaluate the shipped rules, three seeds, and write README's tables: an hour
 mutants: ## change the code on purpose and see whether the tests notice (not on Windows)
@@ -14,6 +15,6 @@ format: ## let ruff put the code in shape
 lock: ## choose exact versions anew from requirements.txt (needs uv)
 clean: ## remove the virtual environment and caches; runs stay
 
-.PHONY: help setup run test lab notebooks bench results mutants lint format lock clean
-help setup run test lab notebooks bench results mutants lint format lock clean:
+.PHONY: help setup run test lab notebooks site bench results mutants lint format lock clean
+help setup run test lab notebooks site bench results mutants lint format lock clean:
 	@$(or $(PYTHON),python3) tasks.py $@

@@ -35,6 +35,7 @@ COMMANDS = {  # tasks that are no more than commands of .venv's Python
     "test": [*LINT, "-m pytest -q tests", f"-m pytest -q {NBVAL} notebooks"],
     "lab": ["-m jupyterlab notebooks/01_anatomy_of_a_rule.ipynb"],
     "notebooks": ["tools/run_notebooks.py"],
+    "site": ["tools/make_site.py"],
     "results": [
         *(f"{EVALUATE}/{rule}-{seed}.json --weights {rule} --seed {seed}" for rule, seed in RULES),
         *(f"{EVALUATE}/digit-{digit}.json --weights digit-{digit}" for digit in range(10)),
@@ -161,7 +162,7 @@ def lock():
 
 def clean():
     caches = [p for f in ("nca_lib", "tests", "tools") for p in (ROOT / f).rglob("__pycache__")]
-    names = [".pytest_cache", ".ruff_cache", ".hypothesis", "mutants", "build", "dist"]
+    names = [".pytest_cache", ".ruff_cache", ".hypothesis", "mutants", "build", "dist", "site"]
     remove(VENV, PEERS, *caches, *(ROOT / name for name in names), *ROOT.glob("*.egg-info"))
 
 
@@ -179,7 +180,7 @@ def perform(task):
     if task in FUNCTIONS:
         return FUNCTIONS[task]()
     setup()
-    if task in ("test", "notebooks"):  # the same numbers everywhere
+    if task in ("test", "notebooks", "site"):  # the same numbers everywhere
         os.environ["OMP_NUM_THREADS"] = "1"
     for command in COMMANDS[task]:
         run(interpreter(VENV), *command.split())

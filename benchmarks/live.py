@@ -1,7 +1,8 @@
 """Speed of the live rule in headless Chromium, on one core: `python benchmarks/live.py`.
 
 Prints JSON: steps a second of grown digits, on 28 x 28 cells and side by side on larger grids, and
-how many digits at once would keep 30 steps a second. Beside it how fast PyTorch's dense step and
+how many digits at once would keep 30 steps a second; and what a move of the growth player's slider
+takes until its picture is on the canvas. Beside it how fast PyTorch's dense step and
 the library's own rollout are here, in the same run.
 """
 
@@ -18,7 +19,9 @@ import nca_lib
 from nca_lib import live
 from nca_lib.cells import seed_state
 from nca_lib.rollout.dense import dense_rollout
+from nca_lib.widgets import GrowthPlayer, grow_frames
 
+import ipywidgets
 import torch
 from playwright.sync_api import sync_playwright
 
@@ -40,17 +43,51 @@ MEASURE = """async ([text, file, labels, seconds, grown]) => {
 }"""
 
 
-def in_chromium(labels: list[int]) -> dict:
-    """Steps a second of these digits side by side."""
-    weights = (files("nca_lib") / "weights" / "unified.safetensors").read_bytes()
-    data = [live.module("rule.js"), base64.b64encode(weights).decode(), labels, SECONDS, GROWN]
+MOVES = """async ([pages, esm, saved]) => {
+  const load = (text) => import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
+  await (await load(pages)).mountSaved(document.body, esm, saved);
+  const slider = document.querySelector("input[type=range]"), times = [];
+  while (!document.querySelector("canvas").ariaLabel) await new Promise((r) => setTimeout(r, 10));
+  for (let step = 0; step <= slider.max; step++) {
+    const start = performance.now();
+    slider.value = step;
+    slider.dispatchEvent(new Event("input"));
+    for (const canvas of document.querySelectorAll("canvas")) {
+      canvas.getContext("2d").getImageData(0, 0, 1, 1); // until it is drawn
+    }
+    times.push(performance.now() - start);
+  }
+  times.sort((a, b) => a - b);
+  return { median: times[times.length >> 1], most: times[times.length - 1] };
+}"""
+
+
+def in_chromium(script: str, data: list) -> dict:
+    """What a script returns in a fresh browser."""
     flags = ["--no-sandbox", "--disable-gpu"]
     with sync_playwright() as playwright:
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-        found = browser.new_page().evaluate(MEASURE, data) | {"browser": browser.version}
+        found = browser.new_page().evaluate(script, data) | {"browser": browser.version}
         browser.close()
     return found
+
+
+def steps_of(labels: list[int]) -> dict:
+    """Steps a second of these digits side by side."""
+    weights = (files("nca_lib") / "weights" / "unified.safetensors").read_bytes()
+    file = base64.b64encode(weights).decode()
+    return in_chromium(MEASURE, [live.module("rule.js"), file, labels, SECONDS, GROWN])
+
+
+def slider_moves() -> dict:
+    """Milliseconds of a move of the growth player's slider, two growths side by side."""
+    rule = nca_lib.load("unified")
+    player = GrowthPlayer([grow_frames(rule, digit, steps=96) for digit in (3, 8)], ["3", "8"])
+    states = ipywidgets.Widget.get_manager_state(widgets=[player])["state"].values()
+    (saved,) = (each for each in states if each["model_name"] == "AnyModel")
+    saved = json.loads(json.dumps(saved))
+    return in_chromium(MOVES, [live.module("page_model.js"), saved["state"].pop("_esm"), saved])
 
 
 @torch.inference_mode()
@@ -71,12 +108,13 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):  # the browser inherits it
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
-    digits = {str(label): in_chromium([label])["steps_per_second"] for label in (1, 3, 8)}
-    many = {n: in_chromium([k % 10 for k in range(n)]) for n in (4, 10, 16)}
+    digits = {str(label): steps_of([label])["steps_per_second"] for label in (1, 3, 8)}
+    many = {n: steps_of([k % 10 for k in range(n)]) for n in (4, 10, 16)}
     dense = in_pytorch(dense_rollout)
     print(json.dumps({
         "one grown digit, steps a second": digits,
         "several side by side": many,
+        "a move of the player's slider, milliseconds": slider_moves(),
         "digits at once that keep 30 steps a second": {
             n: round(n * row["steps_per_second"] / 30, 1) for n, row in many.items()},
         "PyTorch's dense step, steps a second": dense,

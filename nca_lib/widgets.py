@@ -141,7 +141,7 @@ class GrowthPlayer(Pictured):
         kind: of the pictures that grow; it says which channels are ink.
     """
 
-    _esm = live.module("controls.js", "style.js", "player.js")
+    _esm = live.module("controls.js", "style.js", "scheme.js", "player.js")
     recorded = traitlets.Dict().tag(sync=True)  # what is played: see `Player` in live/player.js
     step = traitlets.Int(0).tag(sync=True)  # which one is shown
 
@@ -196,7 +196,8 @@ class GrowthPlayer(Pictured):
 class LiveDigit(Pictured):
     """A digit that lives in the page: cut it, and it heals; tell it another label; write for it.
 
-    The rule is computed by the browser (nca_lib/live), as soon as the widget is shown. Python hears
+    The rule is computed by the browser (nca_lib/live), as soon as the widget is shown. While the
+    pointer cuts, time stands still, so that the wound can be seen. Python hears
     of it: `label`, `style` and `state` are those of what lives there, and can be set.
 
     Args:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import nca_lib
@@ -52,8 +53,8 @@ WANTED = {r.name: r.specifier for r in requirements("requirements.txt")}
 
 def test_pyproject_agrees_with_requirements():
     extras = PROJECT["optional-dependencies"]
-    assert set(extras) == {"notebooks", "test"}
-    lines = PROJECT["dependencies"] + extras["notebooks"] + extras["test"]
+    assert set(extras) == {"notebooks", "test", "site"}
+    lines = [*PROJECT["dependencies"], *chain(*extras.values())]
     declared = [Requirement(line) for line in lines]
     assert len({r.name for r in declared}) == len(declared)
     assert {r.name: r.specifier for r in declared} == WANTED

@@ -1,22 +1,28 @@
 """The live rule as one page that needs nothing else: `python tools/make_live_page.py`.
 
 It writes docs/live.html: page.html with the live rule's module and the unified rule's file inside,
-and the directions in the space of styles that change slant, weight and width.
+and the directions in the space of styles that change slant, weight and width. And docs/live.png, a
+picture of it, which Chromium takes.
 """
 
 from __future__ import annotations
 
 import base64
+import io
 import json
 import sys
 from importlib.resources import files
 from pathlib import Path
+from shutil import which
 
 import nca_lib
 from nca_lib import live
 from nca_lib.checkpoints import resolve, write_atomically
 
+from PIL import Image
+
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "live.html"
+PICTURE = PAGE.with_suffix(".png")  # for the README
 MOST = 500_000  # bytes of the page
 
 
@@ -36,9 +42,32 @@ def make_page(rule_name: str = "unified") -> str:
     return text
 
 
+def picture_of(page: Path) -> bytes:
+    """A PNG of the page in a window of 1280 x 800, a digit with a fresh cut in it."""
+    from playwright.sync_api import sync_playwright  # whoever only makes the text needs none
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=which("chromium"), args=["--no-sandbox"]
+        )
+        tab = browser.new_page(viewport={"width": 1280, "height": 800})
+        tab.emulate_media(reduced_motion="reduce")  # grown, and time stands still
+        tab.goto(page.as_uri())
+        for k in range(12):
+            tab.evaluate("k => live.live.erase(19 - k, 6 + 1.4 * k, 1.6)", k)
+        for _ in range(3):
+            tab.evaluate("live.live.stepOnce()")
+        content = tab.screenshot()
+        browser.close()
+    small = Image.open(io.BytesIO(content)).convert("RGB").quantize(64)
+    small.save(packed := io.BytesIO(), format="PNG", optimize=True)
+    return packed.getvalue()
+
+
 if __name__ == "__main__":
     page = make_page(*sys.argv[1:]).encode()
     if len(page) > MOST:
         sys.exit(f"the page has {len(page):,} bytes, more than {MOST:,}: it was not written")
     write_atomically(PAGE, page)
-    print(f"{PAGE}: {len(page):,} bytes")
+    write_atomically(PICTURE, picture_of(PAGE))
+    print(f"{PAGE}: {len(page):,} bytes, {PICTURE}: {PICTURE.stat().st_size:,} bytes")

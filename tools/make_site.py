@@ -37,7 +37,41 @@ ORDER = runpy.run_path(str(ROOT / "tests" / "test_structure.py"))["ORDER"]
 MODULES = [name for name in ORDER if name != "exercises"]
 LINK = re.compile(r"(?<=\]\()(?!https?:|#)[^)#\s]+")
 FIGURES = ("film_strip", "film_strips", "mosaic", "new_figure")  # they are given a title
-STILL = "This one asks Python for each picture. To move it, open the notebook: <code>make lab</code>."
+STILL = "This one asks Python for each picture: <code>make lab</code> opens the notebook."
+
+
+class Stage:
+    """The folder that Sphinx reads: it gets pages, and all that they link to."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.linked: list[Path] = []  # pages that were linked to
+
+    def write(self, path: Path | str, text: str) -> None:
+        """Write a file, given by its place in the repository."""
+        place = self.folder / (ROOT / path).relative_to(ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text, encoding="utf-8")
+
+    def link(self, text: str, page: Path) -> str:
+        """The text of a page with its links as they have to be on the site."""
+        return LINK.sub(lambda match: self.link_to(match[0], page), text)
+
+    def link_to(self, link: str, page: Path) -> str:
+        target = Path(os.path.normpath(page.parent / link))
+        inner = target.relative_to(ROOT).as_posix()
+        name = inner.removeprefix("nca_lib/").removesuffix(".py").replace("/", ".")
+        if name in MODULES:
+            return os.path.relpath(ROOT / "api" / f"{name}.rst", page.parent).replace(os.sep, "/")
+        if target.is_dir():
+            return f"{link}/README.md"
+        if target.suffix == ".md":
+            self.linked.append(target)
+        elif target.suffix != ".ipynb":
+            place = self.folder / inner
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(target, place)
+        return link
 
 
 # ---- chapters, and their widgets -----------------------------------------------------------------
@@ -125,7 +159,7 @@ def title_of(source: str) -> str:
     for node in ast.walk(ast.parse(source.replace("%matplotlib", "# "))):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") in FIGURES:
             for given in node.args:
-                if isinstance(given, ast.Constant) and isinstance(given.value, str):
+                if isinstance(given, ast.Constant) and given.value and isinstance(given.value, str):
                     return given.value
     return "what the cell above draws"
 
@@ -142,40 +176,6 @@ def stage_chapter(path: Path, stage: Stage) -> None:
 
 
 # ---- the other pages -----------------------------------------------------------------------------
-
-
-class Stage:
-    """The folder that Sphinx reads: it gets pages, and all that they link to."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.linked: list[Path] = []  # pages that were linked to
-
-    def write(self, path: Path | str, text: str) -> None:
-        """Write a file, given by its place in the repository."""
-        place = self.folder / (ROOT / path).relative_to(ROOT)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text, encoding="utf-8")
-
-    def link(self, text: str, page: Path) -> str:
-        """The text of a page with its links as they have to be on the site."""
-        return LINK.sub(lambda match: self.link_to(match[0], page), text)
-
-    def link_to(self, link: str, page: Path) -> str:
-        target = Path(os.path.normpath(page.parent / link))
-        inner = target.relative_to(ROOT).as_posix()
-        name = inner.removeprefix("nca_lib/").removesuffix(".py").replace("/", ".")
-        if name in MODULES:
-            return os.path.relpath(ROOT / "api" / f"{name}.rst", page.parent).replace(os.sep, "/")
-        if target.is_dir():
-            return f"{link}/README.md"
-        if target.suffix == ".md":
-            self.linked.append(target)
-        elif target.suffix != ".ipynb":
-            place = self.folder / inner
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(target, place)
-        return link
 
 
 def stage_texts(stage: Stage) -> None:
@@ -197,8 +197,8 @@ def stage_cards(stage: Stage) -> None:
     names = sorted(path.stem for path in folder.glob("*.md"))
     for name in names:
         stage.write(folder / f"{name}.md", (folder / f"{name}.md").read_text(encoding="utf-8"))
-    contents = "\n".join(["```{toctree}", *reversed(names), "```"])
-    stage.write(folder / "README.md", f"# The trained rules\n\nThey come with the package.\n\n{contents}\n")
+    lines = ["# The trained rules", "They come with the package.", "```{toctree}"]
+    stage.write(folder / "README.md", "\n".join([*lines, *reversed(names), "```"]))
 
 
 def stage_api(stage: Stage) -> None:

@@ -10,7 +10,6 @@ from sphinx.pycode import ModuleAnalyzer
 
 project = "nca_lib"
 version = release = nca_lib.__version__
-copyright = "MNIST's digits by LeCun, Cortes and Burges; all else under Apache-2.0"
 language = "en"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 
@@ -26,6 +25,7 @@ autodoc_default_options = {
     "exclude-members": "set",  # matplotlib gives it to Sheet
 }  # fmt: skip
 autodoc_inherit_docstrings = False
+autodoc_preserve_defaults = True  # as they are written
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 88
 python_display_short_literal_types = True
@@ -37,6 +37,7 @@ html_favicon = "static/favicon.svg"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_show_copyright = False
 html_domain_indices = False
 PAPER = {"font-stack--headings": "ui-serif, 'Iowan Old Style', Palatino, Georgia, serif"}
 html_theme_options = {  # the colours of nca_lib/live/page.html
@@ -73,6 +74,17 @@ def keep_sentences(app, what, name, obj, options, lines: list[str]) -> None:
         lines[0] = ": " + re.sub(r"[*|]", r"\\\g<0>", lines[0])
 
 
+def mend(app, pagename, templatename, context, doctree) -> None:
+    """What a screen reader stumbles over: headings of no level, lists of terms without terms."""
+    for name, found, better in (
+        ("furo_navigation_tree", 'role="heading"', 'role="heading" aria-level="2"'),
+        ("body", "<dl>", '<dl role="none">'),  # the parameters of a long signature
+    ):
+        if name in context:
+            context[name] = context[name].replace(found, better)
+
+
 def setup(app):
     app.connect("builder-inited", read_comments)
     app.connect("autodoc-process-docstring", keep_sentences, priority=400)  # before Napoleon
+    app.connect("html-page-context", mend, priority=900)  # after Furo

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 PARTS = (
-    "rule.js", "encoder.js", "world.js", "pad.js", "stage.js", "controls.js", "style.js", "tour.js",
-    "link.js", "live.js",
+    "rule.js", "encoder.js", "world.js", "controls.js", "style.js", "scheme.js", "pad.js",
+    "stage.js", "tour.js", "link.js", "live.js",
 )  # fmt: skip
 OWN_IMPORT = re.compile(r'^import [^;]*? from "\./[\w.]+";\n', re.M)
 FEATURES = ("slant", "weight", "width")

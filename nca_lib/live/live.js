@@ -10,6 +10,7 @@ import { Pad } from "./pad.js";
 import { Stage, VIEWS } from "./stage.js";
 import { an, button, choice, group, labelList, make, slider } from "./controls.js";
 import { CSS } from "./style.js";
+import { followScheme } from "./scheme.js";
 import { acts } from "./tour.js";
 import { connect } from "./link.js";
 
@@ -243,9 +244,11 @@ export class Live {
       this.shown = entries[entries.length - 1].isIntersecting;
     });
     this.seen.observe(this.stage.canvas);
-    this.dark = matchMedia("(prefers-color-scheme: dark)");
-    this.recolour = () => { this.stage.colours = null; this.draw(); this.pad?.draw(); };
-    this.dark.addEventListener("change", this.recolour);
+    this.unfollow = followScheme(this.element, () => {
+      this.stage.colours = null;
+      this.draw();
+      this.pad?.draw();
+    });
   }
 
   destroy() {
@@ -253,7 +256,7 @@ export class Live {
     cancelAnimationFrame(this.request);
     this.resized.disconnect();
     this.seen.disconnect();
-    this.dark.removeEventListener("change", this.recolour);
+    this.unfollow();
     this.element.replaceChildren();
   }
 

@@ -5,6 +5,7 @@
 
 import { button, choice, group, make, slider } from "./controls.js";
 import { CSS } from "./style.js";
+import { followScheme } from "./scheme.js";
 
 const SCALE = 10; // canvas pixels a cell
 const PAUSE = 80; // milliseconds that a step is shown when they are played
@@ -22,6 +23,7 @@ export class Player {
     this.view = Object.keys(films)[0];
     this.names = names;
     this.build();
+    this.unfollow = followScheme(element);
     this.load();
   }
 
@@ -39,11 +41,11 @@ export class Player {
       this.view, (view) => { this.view = view; this.load(); });
     const growths = this.canvases.map((canvas, k) => (
       make("figure", {}, make("figcaption", {}, this.names[k]), canvas)));
-    this.element.classList.add("nca-live");
+    this.element.classList.add("nca-live", "nca-player");
     this.element.replaceChildren(make("style", {}, CSS),
       make("div", { className: "nca-growths" }, ...growths),
       make("div", { className: "nca-line nca-film" }, this.play, this.slider.element),
-      ...(names.length > 1 ? [group("Look at", look.element)] : []));
+      make("div", { className: "nca-area nca-views" }, group("Look at", look.element)));
   }
 
   /** Decode the films of a view; the old pictures stay until the new ones are there. */
@@ -96,6 +98,7 @@ export class Player {
 
   destroy() {
     this.stop();
+    this.unfollow();
     this.element.replaceChildren();
   }
 }

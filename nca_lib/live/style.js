@@ -8,12 +8,10 @@ export const CSS = `
   container-type: inline-size; color: var(--nca-text); color-scheme: light;
   font: 15px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
 }
-@media (prefers-color-scheme: dark) {
-  .nca-live {
-    --nca-paper: #1b1d21; --nca-ink: #f3f0e8; --nca-blue: #3d9fd6; --nca-orange: #f08a3c;
-    --nca-grey: #7d8087; --nca-text: #ebe9e4; --nca-quiet: #a3a6ab; --nca-line: #3a3d43;
-    --nca-button: #25282d; --nca-accent: #7cc0ea; --nca-on-accent: #101214; color-scheme: dark;
-  }
+.nca-live[data-scheme="dark"] {
+  --nca-paper: #1b1d21; --nca-ink: #f3f0e8; --nca-blue: #3d9fd6; --nca-orange: #f08a3c;
+  --nca-grey: #7d8087; --nca-text: #ebe9e4; --nca-quiet: #a3a6ab; --nca-line: #3a3d43;
+  --nca-button: #25282d; --nca-accent: #7cc0ea; --nca-on-accent: #101214; color-scheme: dark;
 }
 .nca-live *, .nca-live *::before { box-sizing: border-box; }
 .nca-rows { display: grid; gap: 20px; }
@@ -103,4 +101,12 @@ export const CSS = `
 .nca-field { display: flex; gap: 10px; align-items: center; justify-content: space-between; }
 .nca-field > span { color: var(--nca-quiet); }
 .nca-problem { padding: 12px; border: 1px solid var(--nca-orange); border-radius: 8px; }
+.nca-growths { display: flex; flex-wrap: wrap; gap: 16px; margin-bottom: 12px; }
+.nca-growths figure { margin: 0; max-width: 100%; }
+.nca-growths figcaption { margin-bottom: 6px; font-weight: 600; }
+.nca-growth { display: block; max-width: 100%; border: 1px solid var(--nca-line); border-radius: 8px; }
+.nca-player { max-width: 600px; }
+.nca-player .nca-film { display: grid; grid-template-columns: 88px minmax(0, 1fr); margin-bottom: 12px; }
+.nca-player .nca-slider { grid-template-columns: auto minmax(0, 1fr) 5.6em; }
+.nca-player .nca-views { max-width: 320px; }
 `;

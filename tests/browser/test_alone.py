@@ -136,6 +136,25 @@ def test_the_player_shows_other_channels_and_other_growths(show, rule):
     assert not np.array_equal(ink_of(canvas), ink)
 
 
+def test_the_scheme_is_that_of_the_page_around(show, rule):
+    """JupyterLab, an editor and the site say theirs in the body; else it is the system's."""
+    page = show(LiveDigit(rule, 3), calm=True)
+    widget = page.locator(".nca-live")
+    expect(widget).to_have_attribute("data-scheme", "light")
+    paper = widget.evaluate("e => getComputedStyle(e).getPropertyValue('--nca-paper')")
+    page.emulate_media(color_scheme="dark")
+    expect(widget).to_have_attribute("data-scheme", "dark")
+    assert widget.evaluate("e => getComputedStyle(e).getPropertyValue('--nca-paper')") != paper
+    for name, light, dark in (
+        ("theme", "light", "dark"),
+        ("vscodeThemeKind", "vscode-light", "vscode-dark"),
+        ("jpThemeLight", "true", "false"),
+    ):
+        for value, scheme in ((light, "light"), (dark, "dark")):
+            page.evaluate("([k, v]) => { document.body.dataset[k] = v; }", [name, value])
+            expect(widget).to_have_attribute("data-scheme", scheme)
+
+
 def alive(page):
     page.wait_for_function("window.model.get('seen')?.cells", timeout=30_000)
     (height, width), cells = page.evaluate(STATE)

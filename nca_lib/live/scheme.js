@@ -1,0 +1,27 @@
+// Light or dark: as the page says that the widget is on, and where none does, as the system says.
+
+const SAID = ["data-jp-theme-light", "data-vscode-theme-kind", "data-theme"]; // attributes of a body
+
+/** The scheme of JupyterLab, of an editor, of this project's site, or of the system. */
+function schemeOf({ jpThemeLight, vscodeThemeKind, theme }, system) {
+  if (jpThemeLight) return jpThemeLight === "true" ? "light" : "dark";
+  if (vscodeThemeKind) return vscodeThemeKind.endsWith("dark") ? "dark" : "light";
+  return theme === "light" || theme === "dark" ? theme : system;
+}
+
+/** Keep an element's `data-scheme` up to date; `changed` is called after. Returns how to stop. */
+export function followScheme(element, changed = () => {}) {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const update = () => {
+    element.dataset.scheme = schemeOf(document.body.dataset, dark.matches ? "dark" : "light");
+    changed();
+  };
+  const observer = new MutationObserver(update);
+  observer.observe(document.body, { attributes: true, attributeFilter: SAID });
+  dark.addEventListener("change", update);
+  update();
+  return () => {
+    observer.disconnect();
+    dark.removeEventListener("change", update);
+  };
+}
