@@ -1,9 +1,9 @@
 """Speed of the live rule in headless Chromium, on one core: `python benchmarks/live.py`.
 
 Prints JSON: steps a second of grown digits, on 28 x 28 cells and side by side on larger grids, and
-how many digits at once would keep 30 steps a second; and what a move of the growth player's slider
-takes until its picture is on the canvas. Beside it how fast PyTorch's dense step and
-the library's own rollout are here, in the same run.
+how many digits at once would keep 30 steps a second; the same of a widget in JupyterLab; and what a
+move of the growth player's slider takes until its picture is on the canvas. Beside it how fast
+PyTorch's dense step and the library's own rollout are here, in the same run.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ import base64
 import json
 import os
 import shutil
+import sys
+import tempfile
 import time
 from importlib.resources import files
+from pathlib import Path
 
 import nca_lib
 from nca_lib import live
@@ -22,10 +25,12 @@ from nca_lib.rollout.dense import dense_rollout
 from nca_lib.widgets import GrowthPlayer, grow_frames
 
 import ipywidgets
+import nbformat
 import torch
 from playwright.sync_api import sync_playwright
 
 SECONDS = 5.0
+FLAGS = ["--no-sandbox", "--disable-gpu"]
 GROWN = 128  # steps before the clock starts
 MEASURE = """async ([text, file, labels, seconds, grown]) => {
   const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
@@ -62,12 +67,14 @@ MOVES = """async ([pages, esm, saved]) => {
 }"""
 
 
+def chromium() -> str | None:
+    return shutil.which("chromium") or shutil.which("google-chrome")
+
+
 def in_chromium(script: str, data: list) -> dict:
     """What a script returns in a fresh browser."""
-    flags = ["--no-sandbox", "--disable-gpu"]
     with sync_playwright() as playwright:
-        chromium = shutil.which("chromium") or shutil.which("google-chrome")
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         found = browser.new_page().evaluate(script, data) | {"browser": browser.version}
         browser.close()
     return found
@@ -104,6 +111,37 @@ def in_pytorch(rollout) -> float:
     return round(done / (time.perf_counter() - start), 1)
 
 
+NOTEBOOK = """async ([seconds, grown]) => {
+  const { world } = document.querySelector(".nca-live").live;
+  world.restart(3);
+  for (let k = 0; k < grown; k++) world.step();
+  const start = performance.now();
+  let steps = 0, spent = 0;
+  for (; spent < 1000 * seconds; spent = performance.now() - start, steps++) world.step();
+  return { steps_per_second: Math.round((10000 * steps) / spent) / 10 };
+}"""
+
+
+def in_notebook() -> float:
+    """Steps a second of one grown 3 in a `LiveDigit`, in JupyterLab."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "browser"))
+    from test_lab import METADATA, jupyter, wait
+
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        path = Path(folder) / "notebooks" / "live.ipynb"
+        path.parent.mkdir()
+        cell = nbformat.v4.new_code_cell("from nca_lib.widgets import LiveDigit\nLiveDigit()")
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=METADATA), path)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        with jupyter("lab", Path(folder)) as address:
+            page = browser.new_page()
+            page.goto(address.format(path.name))
+            wait(page, "panel?.sessionContext?.session?.kernel?.status === 'idle'", 90)
+            page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+            page.wait_for_selector(".nca-live", timeout=90_000)
+            return page.evaluate(NOTEBOOK, [SECONDS, GROWN])["steps_per_second"]
+
+
 def main() -> None:
     if hasattr(os, "sched_setaffinity"):  # the browser inherits it
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
@@ -114,6 +152,7 @@ def main() -> None:
     print(json.dumps({
         "one grown digit, steps a second": digits,
         "several side by side": many,
+        "one grown 3 in JupyterLab, steps a second": in_notebook(),
         "a move of the player's slider, milliseconds": slider_moves(),
         "digits at once that keep 30 steps a second": {
             n: round(n * row["steps_per_second"] / 30, 1) for n, row in many.items()},

@@ -28,6 +28,7 @@ SCREENSHOTS = Path(__file__).parent / "screenshots"
 pytestmark = needs_chromium
 # Notebook 7 stumbles over a schema of its own when it starts, whatever is opened.
 NOT_OURS = ("notebook", "Cannot read properties of undefined (reading 'schema')")
+METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none"},  # every cell stays in the page
