@@ -24,7 +24,7 @@ from nca_lib.live import module
 
 import ipywidgets
 import nbformat
-from make_live_page import make_page
+from make_live_page import PAGE, make_page
 from nbclient import NotebookClient
 from run_notebooks import TIMEOUT, WIDGET
 from sphinx.cmd.build import build_main
@@ -61,8 +61,9 @@ class Stage:
         target = Path(os.path.normpath(page.parent / link))
         inner = target.relative_to(ROOT).as_posix()
         name = inner.removeprefix("nca_lib/").removesuffix(".py").replace("/", ".")
-        if name in MODULES:
-            return os.path.relpath(ROOT / "api" / f"{name}.rst", page.parent).replace(os.sep, "/")
+        if name in MODULES or target == PAGE:  # elsewhere than in the repository
+            place = "index.md" if target == PAGE else f"api/{name}.rst"
+            return os.path.relpath(ROOT / place, page.parent).replace(os.sep, "/")
         if target.is_dir():
             return f"{link}/README.md"
         if target.suffix == ".md":
@@ -237,16 +238,19 @@ def stage_front(stage: Stage) -> None:
 
 
 def make_site(site: Path) -> int:
-    """Build the site; 0 if all went well."""
+    """Build the site; 0 if all went well, else what was there stays."""
     with tempfile.TemporaryDirectory() as folder:
         stage = Stage(Path(folder) / "pages")
         for path in CHAPTERS:
             stage_chapter(path, stage)
         for part in (stage_texts, stage_cards, stage_api, stage_front):
             part(stage)
-        shutil.rmtree(site, ignore_errors=True)
-        options = ["-q", "-W", "--keep-going", "-d", f"{folder}/doctrees", "-c", str(SETTINGS)]
-        return build_main([*options, str(stage.folder), str(site)])
+        options = ["-q", "-W", "--keep-going", "-c", str(SETTINGS), "-d", f"{folder}/doctrees"]
+        code = build_main([*options, str(stage.folder), f"{folder}/html"])
+        if code == 0:
+            shutil.rmtree(site, ignore_errors=True)
+            shutil.copytree(f"{folder}/html", site)
+    return code
 
 
 if __name__ == "__main__":
