@@ -292,14 +292,18 @@ def test_pages_scroll_one_way_only(visit, name, size):
     page.screenshot(path=SCREENSHOTS / f"site_{name.replace('/', '_')}_{size}.png")
 
 
-def test_the_toggle_changes_the_theme(visit):
-    page = visit("index")
-    colours = []
+def test_the_toggle_changes_the_theme_and_the_widgets(visit):
+    page = visit("index", reduced_motion="reduce")
+    seen = []  # the page, and the corner of the picture
     for theme in ("auto", "dark", "light"):
         assert page.evaluate("document.body.dataset.theme") == theme
-        colours.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        page.wait_for_timeout(200)  # until it is drawn
+        colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        corner = "canvas => [...canvas.getContext('2d').getImageData(1, 1, 1, 1).data]"
+        seen.append((colour, page.locator(".nca-stage").evaluate(corner)))
         page.locator("button.theme-toggle:visible").click()
-    assert colours[0] == colours[2] != colours[1]
+    for light, dark, again in zip(*seen, strict=True):
+        assert light == again != dark
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
