@@ -6,6 +6,7 @@ the trivial baselines beside them all. The digits measured are never those train
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -26,6 +27,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure as
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 BATCH = 250
+REPEATED = 8  # growths, at least, that a mean over time is taken of
 SUBSET = 1000  # persistence and regeneration use the first pictures only
 HEALING_STEPS = 64, 256
 SWITCH_STEPS = 96
@@ -309,8 +311,12 @@ def digits_for(rule: NCA, data: Dataset, split: str = "test", limit: int | None 
 
 
 def behaviour(rule: NCA, digits: Pictures, seed: int) -> dict:
-    """How long a picture stays, whether it heals, and how it comes about; of the first pictures."""
+    """How long a picture stays, whether it heals, and how it comes about; of the first pictures.
+
+    Where there are fewer than `REPEATED`, each is grown several times, with other fire masks.
+    """
     few, steps, ink = digits.limit(SUBSET), rule.trained_steps, rule.kind.ink
+    few = few.select(torch.arange(len(few)).repeat(math.ceil(REPEATED / len(few))))
     long = redraw(rule, few, (steps, 4 * steps, 10 * steps), seed)
     shown = {
         "persistence": dict(zip(("1x", "4x", "10x"), long[:, :, :ink], strict=True)),

@@ -252,6 +252,18 @@ def test_who_forgets_nothing_holds_and_who_forgets_loses_just_that():
     assert begins["persistence"]["10x"] == right(1)
 
 
+def test_few_pictures_are_grown_several_times(monkeypatch):
+    """One growth of one picture says little: what is measured over time is a mean of eight."""
+    grown, real = [], evaluation.roll_out
+    monkeypatch.setattr(
+        evaluation, "roll_out", lambda r, s, *a: grown.append(len(s)) or real(r, s, *a)
+    )
+    for count, repeated in ((1, 8), (3, 9), (8, 8), (9, 9)):
+        behaviour(toy_rule(forget=10, loss_steps=(5,)), bars(list(range(count))), 0)
+        assert set(grown) == {repeated}
+        grown.clear()
+
+
 def test_how_a_picture_comes_about():
     results = behaviour(toy_rule(forget=10, loss_steps=(5,)), bars([0, 1, 2]), 0)
     wanted = [[t, right(15 - inked(t) + forgotten(t, 10))] for t in range(2, 21, 2)]

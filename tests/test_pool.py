@@ -158,27 +158,29 @@ def test_before_that_all_is_fresh_and_nothing_is_kept(digits):
 @pytest.mark.parametrize(
     ("share", "renewal", "taken", "given"),
     [
-        (0.5, 1.0, 2, 2),  # (of a full pool) two go on, two are fresh and stay
-        (0.5, 0.25, 2, 1),  # half a sample is renewed: one at least
-        (0.5, 0.0, 2, 0),  # none is renewed
-        (0.25, 0.6, 1, 2),
-        (1.0, 1.0, 3, 1),  # one grows from its start at least
-        (0.8, 1.0, 3, 1),
-        (0.7, 0.9, 3, 1),
+        (0.5, 1.0, 2, [2, 2, 2, 2]),  # (of a full pool) two go on, two are fresh and stay
+        (0.5, 0.25, 2, [0, 1, 0, 1]),  # half a sample is renewed: every other time
+        (0.5, 0.0, 2, [0, 0, 0, 0]),  # none is renewed
+        (0.25, 0.6, 1, [1, 2, 2, 2]),
+        (0.25, 0.1, 1, [0, 0, 0, 1]),
+        (1.0, 1.0, 3, [1, 1, 1, 1]),  # one grows from its start at least
+        (0.8, 1.0, 3, [1, 1, 1, 1]),
+        (0.7, 0.75, 3, [0, 1, 1, 1]),
     ],
 )
 def test_shares_of_a_full_pool(digits, share, renewal, taken, given):
     config = replace(
         CONFIG, pool_share=share, pool_renewal=renewal, damage_share=0.0, switch_share=0.0
     )
-    batch = draw_batch(filled_run(config), digits, config)
-    fresh = 4 - taken
-    assert batch.counts == Counts(4, fresh, fresh)
-    assert (batch.slots[:fresh] >= 0).tolist() == [True] * given + [False] * (fresh - given)
-    assert (batch.slots[fresh:] >= 0).all()
-    kept = batch.slots[batch.slots >= 0]
-    assert len(kept.unique()) == len(kept) == taken + given
-    assert torch.equal(batch.pictures[fresh:], batch.slots[fresh:])
+    run, fresh = filled_run(config), 4 - taken
+    for run.iteration, now in enumerate(given):
+        batch = draw_batch(run, digits, config)
+        assert batch.counts == Counts(4, fresh, fresh)
+        assert (batch.slots[:fresh] >= 0).tolist() == [True] * now + [False] * (fresh - now)
+        assert (batch.slots[fresh:] >= 0).all()
+        kept = batch.slots[batch.slots >= 0]
+        assert len(kept.unique()) == len(kept) == taken + now
+        assert torch.equal(batch.pictures[fresh:], batch.slots[fresh:])
 
 
 @pytest.mark.parametrize(("renewal", "filled"), [(0.0, 2), (0.5, 3), (1.0, 4)])

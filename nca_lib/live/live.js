@@ -5,7 +5,7 @@
 
 import { parseRule } from "./rule.js";
 import { inferStyle } from "./encoder.js";
-import { World, costOfLabel, randomStyle } from "./world.js";
+import { World, costOfLabel, livable, randomStyle } from "./world.js";
 import { Pad } from "./pad.js";
 import { Stage, VIEWS } from "./stage.js";
 import { an, button, choice, group, labelList, make, slider } from "./controls.js";
@@ -24,8 +24,11 @@ const HINTS = { // what to try next, until it was done
   erase: "Drag across the digit to cut it.",
   tell: "Press another digit, while this one lives.",
   read: "Write a digit of your own, on the pad.",
-  plant: "Choose a larger canvas, and click the empty paper: a second digit.",
+  all: "Grow all digits at once: the last of the canvases.",
+  plant: "Take a larger canvas, and tap its paper: a second digit.",
+  show: "Look at what the cells tell each other: hidden.",
 };
+const DEAD = "Press a digit, or tap the paper, to plant a seed.";
 const STAGE_HELP = "A living picture. Drag over it to erase, tap the paper to plant a seed. " +
   "Arrow keys move a ring, with Shift further. Enter erases what is in the ring, " +
   "the space bar plants a seed there or chooses the digit.";
@@ -127,7 +130,7 @@ export class Live {
     }, (k) => { this.interrupt(); this.rate = RATES[k]; });
     const fire = slider("fire rate", {
       min: 0.1, max: 1, step: 0.05, value: this.world.fireRate,
-      text: (rate) => `${Math.round(100 * rate)} %`,
+      text: (rate) => `${Math.round(100 * rate)} % act`,
     }, (rate) => { this.interrupt(); this.world.fireRate = rate; });
     fire.element.title = "The share of living cells that update in a step";
     this.setPlaying(this.playing, false);
@@ -139,7 +142,9 @@ export class Live {
     const options = Object.entries(VIEWS).map(([view, title]) => [view, view, title]);
     this.views = choice("what is shown", options, "ink", (view) => {
       this.interrupt();
+      this.did("show");
       this.show(view);
+      this.lookAt();
     });
     return group("Look at", this.views.element);
   }
@@ -164,8 +169,8 @@ export class Live {
       this.say("Somebody else's hand.");
     });
     this.axes = this.directions().map(({ name, axis }, k) => slider(name, {
-      min: -2.5, max: 2.5, step: 0.1, value: 0, text: (value) => value.toFixed(1),
-    }, (value) => this.lean(axis, value)));
+      min: -2, max: 2, step: 0.1, value: 0, text: (value) => value.toFixed(1),
+    }, (value) => { this.lean(axis, value); this.say(`A hand with ${name} ${value}.`); }));
     return make("div", { className: "nca-others" },
       make("div", { className: "nca-line" }, average, another),
       ...this.axes.map((axis) => axis.element));
@@ -206,6 +211,8 @@ export class Live {
     const all = button(name, "All digits side by side, in your hand", () => {
       this.setPlaying(true);
       this.setCanvas("all");
+      this.did("all");
+      this.lookAt();
       this.say("All digits, in your hand.");
     });
     all.hidden = !this.canvases.all;
@@ -223,7 +230,11 @@ export class Live {
     const options = Object.entries(canvases).map(([key, size]) => (
       key === "all" ? [key, `all ${this.rule.known.length}`, "All digits side by side"]
         : [key, name(size), `A canvas of ${size[0]} x ${size[1]} cells`]));
-    this.canvas = choice("canvas", options, "one", (key) => this.setCanvas(key));
+    this.canvas = choice("canvas", options, "one", (key) => {
+      this.setCanvas(key);
+      if (key === "all") this.did("all");
+      this.lookAt();
+    });
     const brush = slider("brush", {
       min: 0.5, max: 8, step: 0.5, value: this.stage.radius, text: (r) => `${2 * r} cells`,
     }, (radius) => { this.stage.radius = radius; });
@@ -309,6 +320,8 @@ export class Live {
       return this.say("The tour needs a rule that knows all digits and styles.");
     }
     const turn = this.turn;
+    this.touring = true;
+    this.suggest();
     this.rate = RATE;
     this.speed.set(RATES.indexOf(RATE));
     let due = performance.now();
@@ -326,8 +339,10 @@ export class Live {
   /** The reader takes over, also while time stands or the paper is empty for handwriting. */
   endTour() {
     this.tempo = 1;
+    this.touring = false;
     this.stage.ring = null;
     if (!this.world.digits.length) this.restart();
+    this.suggest();
   }
 
   // ---- what is said to the cells, and about them ------------------------------------------------
@@ -353,8 +368,10 @@ export class Live {
 
   suggest() {
     const next = Object.keys(HINTS).find((what) => (
-      !this.tried.has(what) && (what !== "read" || this.canRead())));
-    this.hint.textContent = HINTS[next] ?? "";
+      !this.tried.has(what) && (what !== "read" || this.canRead())
+      && (what !== "all" || this.canvases.all)));
+    const dead = this.world.grid.steps > 0 && !this.world.alive;
+    this.hint.textContent = this.touring ? "" : dead ? DEAD : HINTS[next] ?? "";
   }
 
   /** Whatever the reader does ends a tour. */
@@ -376,25 +393,30 @@ export class Live {
     this.labels.set(world.label);
     this.say(all ? "A single cell each grows into all digits."
       : `A single cell grows into ${an(this.name())}.`);
+    this.suggest();
     this.draw();
   }
 
   /**
    * One seed of every digit, in rows of about the same length: ten are three, four and three.
-   * The one of this label is chosen.
+   * Each has a sheet of its own, as in the training: neighbours would grow into each other in the
+   * end. The one of this label is chosen.
    */
   plantAll(label) {
     const { world, columns, shownTogether: labels } = this, { height, width } = world;
-    const rows = Math.ceil(labels.length / columns);
+    const rows = Math.ceil(labels.length / columns), [high, wide] = this.rule.size, sheets = [];
     world.clear();
     for (let row = 0; row < rows; row++) {
       const upTo = (k) => Math.round((labels.length * k) / rows);
       const inRow = labels.slice(upTo(row), upTo(row + 1));
       inRow.forEach((each, k) => {
-        const x = width / 2 + ((k + 0.5 - inRow.length / 2) * width) / columns;
-        world.plant(Math.floor(((row + 0.5) * height) / rows), Math.floor(x), each);
+        const x = Math.floor(width / 2 + ((k + 0.5 - inRow.length / 2) * width) / columns);
+        const y = Math.floor(((row + 0.5) * height) / rows);
+        sheets.push({ top: y - (high >> 1), left: x - (wide >> 1), height: high, width: wide });
+        world.plant(y, x, each);
       });
     }
+    world.grid.wallAround(sheets);
     world.chosen = Math.max(0, world.digits.findIndex((digit) => digit.label === label));
     world.label = world.digits[world.chosen].label;
   }
@@ -447,6 +469,11 @@ export class Live {
     this.say(`A state from outside lives on as ${an(this.name())}.`);
   }
 
+  /** On a phone what is pressed may be far below the picture. */
+  lookAt() {
+    this.stage.canvas.scrollIntoView({ block: "nearest" });
+  }
+
   show(view) {
     this.stage.view = view;
     this.views.set(view);
@@ -460,8 +487,9 @@ export class Live {
     this.saying = setTimeout(() => { // once a stroke, not once a point
       if (this.lost) this.did("erase");
       if (this.world.alive) this.sayOfCells(`Erased ${this.lost} living cells.`);
-      else this.say("All cells are dead. Tap the paper, or press a digit, to plant a seed.");
+      else this.say("All cells are dead.");
       this.lost = 0;
+      this.suggest();
     }, 250);
   }
 
@@ -474,7 +502,7 @@ export class Live {
       this.did("plant");
       this.sayOfCells(`A seed of ${an(this.name())}, at row ${y + 1}, column ${x + 1}.`);
     } else {
-      this.say("No more seeds fit on this paper.");
+      this.say("No seed fits here.");
     }
     this.draw();
   }
@@ -507,10 +535,11 @@ export class Live {
     this.did("read");
     this.usePicture(this.picture, label);
     if (!this.playing) this.setPlaying(true, false);
-    const { style } = this.world, few = Math.hypot(...style) > USUAL * Math.sqrt(style.length);
-    const hand = few ? "your hand, an unusual one" : "your hand";
-    this.say(`This is ${an(this.name(label))} in ${hand}.`);
-    this.stage.canvas.scrollIntoView({ block: "nearest" }); // on a phone the pad is far below
+    const style = inferStyle(this.rule, this.picture, label);
+    const few = Math.hypot(...style) > USUAL * Math.sqrt(style.length);
+    this.say(few ? `Hardly ${an(this.name(label))}: the nearest hand that cells can write.`
+      : `This is ${an(this.name(label))} in your hand.`);
+    this.lookAt();
   }
 
   /** Write from now on in the hand of a picture, which shows this label. */
@@ -520,7 +549,7 @@ export class Live {
     this.reading.value = label;
     this.verdict.hidden = false;
     this.invitation.hidden = true;
-    this.write(inferStyle(this.rule, picture, label));
+    this.write(livable(inferStyle(this.rule, picture, label)));
     this.restart(label);
   }
 

@@ -59,10 +59,12 @@ export class Pad {
   }
 
   begin(event) {
-    if (event.button || !event.isPrimary) return;
+    const place = this.place(event);
+    const beside = place.some((value) => value < 0 || value > 1); // a broad finger's middle
+    if (event.button || !event.isPrimary || beside) return;
     this.canvas.setPointerCapture(event.pointerId);
     this.keyed = false;
-    this.lower(this.place(event));
+    this.lower(place);
   }
 
   /** A stroke begins, of a new drawing if the last was finished. */

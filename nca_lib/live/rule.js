@@ -340,6 +340,7 @@ export class Grid {
     this.kept = new Uint8Array(count); // cells that lived through the last step
     this.before = new Uint8Array(count);
     this.after = new Uint8Array(count);
+    this.walls = null; // cells that never act, as beyond the edge
     this.acting = new Int32Array(count); // which cells act, and their owners
     this.owners = new Uint8Array(count + 1);
     this.seen = new Float64Array((count + 1) * rule.seen);
@@ -439,6 +440,16 @@ export class Grid {
     return lost;
   }
 
+  /** Cells outside of these boxes never act: for those inside, it is the edge of their world. */
+  wallAround(boxes) {
+    this.walls = new Uint8Array(this.kept.length).fill(1);
+    for (const { top, left, height, width } of boxes) {
+      for (let y = top; y < top + height; y++) {
+        this.walls.fill(0, this.at(y, left), this.at(y, left + width));
+      }
+    }
+  }
+
   /** Whether a cell is alive: there is life around it. */
   lives(y, x) {
     const C = this.rule.config.channels, { rows, wide, rule } = this;
@@ -477,6 +488,7 @@ export class Grid {
     for (let y = region.top; y < region.bottom; y++) {
       for (let x = region.left; x < region.right; x++) {
         const i = y * this.wide + x;
+        if (this.walls?.[i]) continue;
         if (!this.before[i] || !fires(key, (y - 1) * this.width + x - 1, fireRate)) continue;
         this.acting[count] = i;
         this.owners[count++] = this.owner[i];

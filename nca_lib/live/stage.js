@@ -9,6 +9,7 @@ export const VIEWS = {
   anchor: "Anchor: a mark where the growth began",
   hidden: "What cells tell each other: the mean of all hidden channels",
 };
+const WALL = 0.25; // how much of the grey shows where no cell lives
 const TISSUE = 0.2; // how much of its colour shows under the ink
 const HOLD = 300; // milliseconds: a longer press is a wound, a shorter one a tap
 const SLACK = 5; // screen pixels that a tap may move
@@ -48,6 +49,7 @@ export function paint(world, view, colours, image) {
     for (let x = 0; x < width; x++, k++) {
       const at = 4 * k, mine = grid.owner[grid.at(y, x)] === chosen;
       pixels.set(colours.paper, at);
+      if (grid.walls?.[grid.at(y, x)]) cover(pixels, at, colours.grey, WALL);
       pixels[at + 3] = 255;
       if (view === "ink") cover(pixels, at, mine ? colours.blue : colours.grey, TISSUE * life[k]);
       if (view === "ink" && inks) coverWithColours(pixels, at, inks, k);

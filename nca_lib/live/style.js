@@ -18,7 +18,7 @@ export const CSS = `
 .nca-rows > * { min-width: 0; }
 @container (min-width: 700px) {
   .nca-rows { /* the picture is as large as the window lets labels below it be seen */
-    grid-template-columns: minmax(0, clamp(300px, 100vh - 300px, 54cqw)) minmax(340px, 1fr);
+    grid-template-columns: minmax(0, clamp(300px, 100vh - 322px, 54cqw)) minmax(340px, 1fr);
     gap: 36px;
   }
 }
@@ -32,7 +32,7 @@ export const CSS = `
 .nca-stage ~ p { margin-top: 8px; }
 .nca-hint { min-height: 1.45em; font-weight: 600; color: var(--nca-accent); }
 .nca-under { display: flex; gap: 12px; justify-content: space-between; }
-.nca-status { min-height: 1.45em; color: var(--nca-quiet); }
+.nca-status { min-height: 2.9em; color: var(--nca-quiet); }
 .nca-steps { white-space: nowrap; color: var(--nca-quiet); font-variant-numeric: tabular-nums; }
 .nca-area { display: grid; gap: 18px; align-content: start; container-type: inline-size; }
 .nca-area fieldset { display: grid; gap: 8px; margin: 0; padding: 0; border: 0; min-width: 0; }
@@ -82,7 +82,7 @@ export const CSS = `
   display: grid; gap: 8px 14px;
   grid: "pad words" auto "others others" auto / 150px minmax(0, 1fr);
 }
-.nca-words { grid-area: words; }
+.nca-words { grid-area: words; min-height: 40px; }
 .nca-others { grid-area: others; display: grid; gap: 8px; align-content: start; }
 .nca-live .nca-others button { padding: 0 6px; }
 @container (min-width: 336px) {
@@ -109,4 +109,7 @@ export const CSS = `
 .nca-player .nca-film { display: grid; grid-template-columns: 88px minmax(0, 1fr); margin-bottom: 12px; }
 .nca-player .nca-slider { grid-template-columns: auto minmax(0, 1fr) 5.6em; }
 .nca-player .nca-views { max-width: 320px; }
+@container (max-width: 560px) { /* two lines, so that no button moves when words change */
+  .nca-hint { min-height: 2.9em; }
+}
 `;

@@ -3,6 +3,7 @@
 import { Grid } from "./rule.js";
 
 const MOST = 32; // digits on a grid; as many as a grid has genomes for
+const LONGEST = 1.5; // a style that cells can live in, at most, times the root of its size
 const UNUSUAL = 1e-4; // how much a guess minds a style that few people write; see `guessLabel`
 
 /** A number that follows N(0, 1) (Box and Muller, 1958). */
@@ -13,6 +14,12 @@ function normal() {
 /** A style that people might write, Float32Array [S]. */
 export function randomStyle(rule) {
   return Float32Array.from({ length: rule.config.style_dim }, normal);
+}
+
+/** A style no longer than cells can live in: strange drawings have codes that nobody trained for. */
+export function livable(style) {
+  const length = Math.hypot(...style), most = LONGEST * Math.sqrt(style.length);
+  return length > most ? style.map((value) => (value * most) / length) : style;
 }
 
 export class World {
@@ -45,6 +52,7 @@ export class World {
 
   /** A seed at a cell, which is chosen; false if no more fit. */
   plant(y, x, label) {
+    if (this.grid.walls?.[this.grid.at(y, x)]) return false;
     const living = this.population();
     let owner = living.findIndex((cells, k) => !cells && k < this.digits.length);
     if (owner < 0) owner = this.digits.length;

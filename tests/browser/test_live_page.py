@@ -262,9 +262,68 @@ def test_erased_for_good_it_says_what_to_do(open_page):
     for y in range(2, 28, 8):
         drag(page, cell(page, y, 0), cell(page, y, 27))
     expect(page.get_by_role("status")).to_contain_text("All cells are dead")
+    expect(page.locator(".nca-hint")).to_contain_text("plant a seed")
     button(page, "5").click()
     live_on(page, GROWN)
     assert judged(page) == [5]
+
+
+def test_ten_digits_side_by_side_stay_what_they_are(open_page):
+    """Each has a sheet of its own; without it they had grown into each other after 400 steps."""
+    page = open_page()
+    button(page, "all 10").click()
+    ask(page, "(() => { for (let k = 0; k < 1500; k++) world.step(); })()")
+    assert judged(page) == list(range(10))
+    outside = "[...world.grid.channel(1)].every((v, k) => !v || !world.grid.walls[world.grid.at("
+    assert ask(page, outside + "(k / world.width) | 0, k % world.width)])")
+    y, x = ask(
+        page,
+        """(() => { const k = [...world.grid.walls.keys()].findIndex((i) => (
+        i > 3 * world.grid.wide && world.grid.walls[i])), w = world.grid.wide;
+        return [((k / w) | 0) - 1, k % w - 1]; })()""",
+    )
+    page.mouse.click(*cell(page, y, max(x, 1)))
+    assert ask(page, "world.digits.length") == 10  # no seed is planted between the sheets
+    button(page, "56").click()
+    assert ask(page, "world.grid.walls") is None
+
+
+def test_hints_go_on_to_what_was_not_tried_yet(open_page):
+    page = grown(open_page())
+    hint = page.locator(".nca-hint")
+    for words, act in (
+        ("cut", lambda: drag(page, cell(page, 20, 3), cell(page, 8, 24))),
+        ("another digit", lambda: button(page, "7").click()),
+        ("Write a digit", lambda: drag(page, *on_pad(page, SEVEN))),
+        ("Grow all", lambda: button(page, "all 10").click()),
+        (
+            "larger canvas",
+            lambda: (button(page, "96").click(), page.mouse.click(*cell(page, 20, 20))),
+        ),
+        ("hidden", lambda: button(page, "hidden").click()),
+    ):
+        expect(hint).to_contain_text(words)
+        act()
+    expect(hint).to_have_text("")
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_no_button_moves_when_words_change(open_page, viewport):
+    page = open_page(viewport=viewport)
+    text = (Path(live.__file__).parent / "live.js").read_text(encoding="utf-8")
+    hints = re.findall(r'^  \w+: "(.+)",$', text.split("const HINTS")[1].split("};")[0], re.M)
+    assert len(hints) == 6
+    places = set()
+    for said in (
+        "",
+        "A word.",
+        "A seed of an 8, at row 21, column 21. Press Play to see what they do.",
+    ):
+        ask(page, "live.say(given)", said)
+        for hint in ("", *hints):
+            ask(page, "live.hint.textContent = given", hint)
+            places.add(button(page, "7").bounding_box()["y"])
+    assert len(places) == 1
 
 
 # ---- handwriting ---------------------------------------------------------------------------------
@@ -291,6 +350,18 @@ def test_a_drawing_is_read_and_all_digits_follow_its_hand(open_page):
     assert ask(page, "[...world.style]") != style
 
 
+def test_a_hand_that_no_cell_can_live_in_is_moved_nearer(open_page):
+    """A six that is said to be a one: its code is far from all that was trained."""
+    page = open_page()
+    drag(page, *on_pad(page, SEVEN))
+    expect(page.get_by_label("This is a")).to_be_visible(timeout=30_000)
+    for label in range(10):
+        page.get_by_label("This is a").select_option(str(label))
+        assert np.linalg.norm(ask(page, "[...world.style]")) <= 6.01
+    ask(page, "live.usePicture(new Float32Array(784).fill(0.9), 1)")  # all ink
+    assert np.linalg.norm(ask(page, "[...world.style]")) == pytest.approx(6, rel=1e-3)
+
+
 def test_a_dot_on_the_pad_is_too_small(open_page):
     page = open_page()
     drag(page, *on_pad(page, [(0.5, 0.5), (0.52, 0.5)]))
@@ -313,9 +384,9 @@ def test_hands_of_others(open_page):
             button(page, "Restart").click()
             live_on(page, GROWN)
             measured.append(live.features(ink(page)[None])[0, k].item())
-        assert np.linalg.norm(ask(page, "[...world.style]")) == pytest.approx(2.5, rel=0.01)
+        assert np.linalg.norm(ask(page, "[...world.style]")) == pytest.approx(2, rel=0.01)
         print(name, measured)
-        assert measured[1] > measured[0] + 0.1 * abs(measured[0])
+        assert measured[1] > measured[0] + 0.05 * abs(measured[0])
 
 
 # ---- time and looks ------------------------------------------------------------------------------
