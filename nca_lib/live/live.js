@@ -22,13 +22,13 @@ const USUAL = 2.1; // styles longer than this, times the root of their size, are
 const MARGIN = 4; // cells between digits that are planted side by side
 const HINTS = { // what to try next, until it was done
   erase: "Drag across the digit to cut it.",
-  tell: "Press another digit, while this one lives.",
-  read: "Write a digit of your own, on the pad.",
-  all: "Grow all digits at once: the last of the canvases.",
-  plant: "Take a larger canvas, and tap its paper: a second digit.",
-  show: "Look at what the cells tell each other: hidden.",
+  tell: "Press another digit while it lives.",
+  read: "Write a digit of your own on the pad.",
+  all: "Grow all of them: the last canvas.",
+  plant: "On a larger canvas, tap the paper.",
+  show: "See what cells tell each other: hidden.",
 };
-const DEAD = "Press a digit, or tap the paper, to plant a seed.";
+const DEAD = "Press a digit, or tap, to plant a seed.";
 const STAGE_HELP = "A living picture. Drag over it to erase, tap the paper to plant a seed. " +
   "Arrow keys move a ring, with Shift further. Enter erases what is in the ring, " +
   "the space bar plants a seed there or chooses the digit.";
@@ -100,8 +100,9 @@ export class Live {
     this.count = make("span", { className: "nca-steps" });
     this.hint = make("p", { className: "nca-hint" });
     this.suggest();
-    return make("div", {}, this.stage.canvas, this.keys(STAGE_KEYS), this.hint,
-      make("div", { className: "nca-under" }, this.status, this.count));
+    return make("div", { className: "nca-picture" }, this.stage.canvas, make("div",
+      { className: "nca-said" }, this.keys(STAGE_KEYS), this.hint,
+      make("div", { className: "nca-under" }, this.status, this.count)));
   }
 
   /** What the keys do, shown to who comes with the keyboard; a screen reader knows it already. */
@@ -357,7 +358,7 @@ export class Live {
 
   /** What happens to cells is only seen while time runs. */
   sayOfCells(text) {
-    this.say(this.playing ? text : `${text} Press Play to see what they do.`);
+    this.say(this.playing ? text : `${text} Press Play to see it.`);
   }
 
   /** The reader has tried something: the hint makes room for the next. */
@@ -500,7 +501,7 @@ export class Live {
     } else if (this.world.plant(y, x, this.plants ?? this.world.label)) {
       this.labels.set(this.world.label);
       this.did("plant");
-      this.sayOfCells(`A seed of ${an(this.name())}, at row ${y + 1}, column ${x + 1}.`);
+      this.sayOfCells(`A seed of ${an(this.name())}.`);
     } else {
       this.say("No seed fits here.");
     }

@@ -29,10 +29,10 @@ export const CSS = `
 }
 .nca-live :focus-visible { outline: 3px solid var(--nca-accent); outline-offset: 2px; }
 .nca-live p { margin: 0; }
-.nca-stage ~ p { margin-top: 8px; }
+.nca-said { margin-top: 8px; min-height: 4.35em; } /* three lines: no button moves with the words */
 .nca-hint { min-height: 1.45em; font-weight: 600; color: var(--nca-accent); }
 .nca-under { display: flex; gap: 12px; justify-content: space-between; }
-.nca-status { min-height: 2.9em; color: var(--nca-quiet); }
+.nca-status { color: var(--nca-quiet); }
 .nca-steps { white-space: nowrap; color: var(--nca-quiet); font-variant-numeric: tabular-nums; }
 .nca-area { display: grid; gap: 18px; align-content: start; container-type: inline-size; }
 .nca-area fieldset { display: grid; gap: 8px; margin: 0; padding: 0; border: 0; min-width: 0; }
@@ -72,10 +72,10 @@ export const CSS = `
 .nca-value { white-space: nowrap; font-variant-numeric: tabular-nums; text-align: right; }
 .nca-slider input { width: 100%; height: 28px; margin: 0; accent-color: var(--nca-accent); }
 .nca-keys { display: none; } /* shown in place of the hint while keys are for a canvas */
-.nca-stage:focus-visible ~ .nca-keys, .nca-hand:has(.nca-pad:focus-visible) .nca-keys {
+.nca-stage:focus-visible ~ .nca-said .nca-keys, .nca-hand:has(.nca-pad:focus-visible) .nca-keys {
   display: block;
 }
-.nca-stage:focus-visible ~ .nca-hint, .nca-hand:has(.nca-pad:focus-visible) .nca-invitation {
+.nca-stage:focus-visible ~ .nca-said .nca-hint, .nca-hand:has(.nca-pad:focus-visible) .nca-invitation {
   display: none;
 }
 .nca-hand {
@@ -109,7 +109,4 @@ export const CSS = `
 .nca-player .nca-film { display: grid; grid-template-columns: 88px minmax(0, 1fr); margin-bottom: 12px; }
 .nca-player .nca-slider { grid-template-columns: auto minmax(0, 1fr) 5.6em; }
 .nca-player .nca-views { max-width: 320px; }
-@container (max-width: 560px) { /* two lines, so that no button moves when words change */
-  .nca-hint { min-height: 2.9em; }
-}
 `;

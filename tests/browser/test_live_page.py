@@ -317,7 +317,7 @@ def test_no_button_moves_when_words_change(open_page, viewport):
     for said in (
         "",
         "A word.",
-        "A seed of an 8, at row 21, column 21. Press Play to see what they do.",
+        "The 3 is told to become an 8. Press Play to see it.",
     ):
         ask(page, "live.say(given)", said)
         for hint in ("", *hints):
@@ -652,7 +652,7 @@ def test_a_phone_scrolls_one_way_only(open_page):
         assert box["x"] + box["width"] <= PHONE["width"]
         assert min(box["width"], box["height"]) >= 20, control.inner_html()
     box = page.locator(".nca-stage").bounding_box()
-    assert box["y"] >= 0  # it was scrolled to, when the drawing was read
+    assert box["y"] >= -1  # it was scrolled to, when the drawing was read
     live_on(page, GROWN)
     picture(page, "phone", full_page=True)
 
