@@ -250,7 +250,11 @@ export class Live {
   }
 
   listen() {
-    this.resized = new ResizeObserver(() => { this.stage.fit(); this.draw(); });
+    this.resized = new ResizeObserver(() => { // a notebook shows it later than it is made
+      this.stage.fit();
+      this.draw();
+      this.pad?.draw();
+    });
     this.resized.observe(this.stage.canvas);
     this.seen = new IntersectionObserver((entries) => {
       this.shown = entries[entries.length - 1].isIntersecting;
