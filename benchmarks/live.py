@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -27,10 +26,12 @@ from nca_lib.widgets import GrowthPlayer, grow_frames
 import ipywidgets
 import nbformat
 import torch
-from playwright.sync_api import sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "browser"))
+from chromium import CHROMIUM, FLAGS, sync_playwright
+from test_lab import METADATA, jupyter, wait
 
 SECONDS = 5.0
-FLAGS = ["--no-sandbox", "--disable-gpu"]
 GROWN = 128  # steps before the clock starts
 MEASURE = """async ([text, file, labels, seconds, grown]) => {
   const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
@@ -67,14 +68,10 @@ MOVES = """async ([pages, esm, saved]) => {
 }"""
 
 
-def chromium() -> str | None:
-    return shutil.which("chromium") or shutil.which("google-chrome")
-
-
 def in_chromium(script: str, data: list) -> dict:
     """What a script returns in a fresh browser."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         found = browser.new_page().evaluate(script, data) | {"browser": browser.version}
         browser.close()
     return found
@@ -124,15 +121,12 @@ NOTEBOOK = """async ([seconds, grown]) => {
 
 def in_notebook() -> float:
     """Steps a second of one grown 3 in a `LiveDigit`, in JupyterLab."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "browser"))
-    from test_lab import METADATA, jupyter, wait
-
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(folder) / "notebooks" / "live.ipynb"
         path.parent.mkdir()
         cell = nbformat.v4.new_code_cell("from nca_lib.widgets import LiveDigit\nLiveDigit()")
         nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=METADATA), path)
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         with jupyter("lab", Path(folder)) as address:
             page = browser.new_page()
             page.goto(address.format(path.name))

@@ -45,10 +45,13 @@ def view_of(frames: Tensor, view: str, kind: Kind = MNIST) -> Tensor:
     return (frames[:, kind.life + 1 :].abs().mean(1, keepdim=True) / 1.5).clamp(0, 1)
 
 
-def png_of(levels: Tensor, scale: int = 1) -> bytes:
-    """Levels in [0, 1], `[H, W]` or `[H, W, 3]`, as the bytes of a PNG."""
+def image_of(levels: Tensor, scale: int = 1) -> Image.Image:
+    """Levels in [0, 1], `[H, W]` or `[H, W, 3]`, as an image with squares for cells."""
     image = Image.fromarray((255 * levels).round().byte().numpy())
-    image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+
+
+def png_of(image: Image.Image) -> bytes:
     content = io.BytesIO()
     image.save(content, format="PNG", optimize=True)
     return content.getvalue()
@@ -56,7 +59,7 @@ def png_of(levels: Tensor, scale: int = 1) -> bytes:
 
 def as_png(picture: Tensor, scale: int = SCALE) -> bytes:
     """One picture, `[H, W]` or `[I, H, W]` in [0, 1], on light paper."""
-    return png_of(on_paper(picture if picture.dim() == 3 else picture[None]), scale)
+    return png_of(image_of(on_paper(picture if picture.dim() == 3 else picture[None]), scale))
 
 
 def film_of(pictures: Tensor) -> bytes:
@@ -66,7 +69,7 @@ def film_of(pictures: Tensor) -> bytes:
     blank = pictures.new_zeros(rows * columns - len(pictures), *pictures.shape[1:])
     shown = on_paper(torch.cat([pictures, blank]))  # [rows * columns, H, W] or [..., H, W, 3]
     sheet = shown.unflatten(0, (rows, columns)).transpose(1, 2)  # [rows, H, columns, W]
-    return png_of(sheet.flatten(2, 3).flatten(0, 1))
+    return png_of(image_of(sheet.flatten(2, 3).flatten(0, 1)))
 
 
 def strip_of(pictures: Tensor, captions: list[str]) -> bytes:
@@ -76,18 +79,14 @@ def strip_of(pictures: Tensor, captions: list[str]) -> bytes:
     across, down = width * scale + GAP, height * scale + GAP
     strip = Image.new("RGB", (columns * across - GAP, rows * down + CAPTION), "white")
     draw, font = ImageDraw.Draw(strip), ImageFont.load_default(12)
-    for k in range(columns):
+    for k, caption in enumerate(captions):
+        left, right = k * across, (k + 1) * across - GAP - 1
         for row in range(rows):
-            picture = Image.open(io.BytesIO(as_png(pictures[row, k], scale)))
-            corner = (k * across, row * down)
-            strip.paste(picture, corner)
-            draw.rectangle([*corner, corner[0] + across - GAP - 1, corner[1] + down - GAP - 1],
-                           outline="#cccccc")  # fmt: skip
-        middle = k * across + (across - GAP) // 2
-        draw.text((middle, rows * down), captions[k], "#555555", font, anchor="ma")
-    content = io.BytesIO()
-    strip.quantize(32).save(content, format="PNG", optimize=True)
-    return content.getvalue()
+            top, bottom = row * down, (row + 1) * down - GAP - 1
+            strip.paste(image_of(on_paper(pictures[row, k]), scale), (left, top))
+            draw.rectangle((left, top, right, bottom), outline="#cccccc")
+        draw.text(((left + right) // 2, rows * down), caption, "#555555", font, anchor="ma")
+    return png_of(strip.quantize(32))
 
 
 @torch.inference_mode()
@@ -118,11 +117,10 @@ def grow_frames(
 
 
 class Pictured(anywidget.AnyWidget):
-    """A widget that stores a picture beside itself, for pages where nobody runs it."""
+    """A widget that stores a picture beside itself, for pages where nobody runs it.
 
-    def picture(self) -> bytes:
-        """A PNG of at most 60 kB."""
-        raise NotImplementedError
+    Its class has a method `picture`, which gives a PNG of at most 60 kB.
+    """
 
     def _repr_mimebundle_(self, **kwargs):
         data, metadata = super()._repr_mimebundle_(**kwargs)
@@ -197,8 +195,9 @@ class LiveDigit(Pictured):
     """A digit that lives in the page: cut it, and it heals; tell it another label; write for it.
 
     The rule is computed by the browser (nca_lib/live), as soon as the widget is shown. While the
-    pointer cuts, time stands still, so that the wound can be seen. Python hears
-    of it: `label`, `style` and `state` are those of what lives there, and can be set.
+    pointer cuts, time stands still, so that the wound can be seen. Python hears of it: `label`,
+    `style` and `state` are those of what lives there; the first two can be set, `show` sets the
+    third.
 
     Args:
         rule: a rule that grows, or its name or file as `load` takes it.
@@ -293,18 +292,14 @@ class LiveDigit(Pictured):
     @torch.inference_mode()
     def picture(self) -> bytes:
         """A life in eight pictures: it grows, is cut, heals, and is told to become another."""
-        rule, steps = self.rule, self.rule.trained_steps
-        style = self.style[None]
-        known = list(rule.known)
+        rule, known, style = self.rule, list(self.rule.known), self.style[None]
         other = known[(known.index(self.label) + len(known) // 2) % len(known)]
-        grown = rule.grow(self.label, style, steps)[:, 0]  # [steps + 1, C, H, W]
-        parts = [grown[[steps // 4, steps // 2, steps]]]
+        steps = [rule.trained_steps // 4, rule.trained_steps // 2, rule.trained_steps]
+        grown = rule.grow(self.label, style, steps[-1])[steps, 0]  # [3, C, H, W]
         hurt = erase(grown[-1:], half_plane("left", rule.kind.size))
         healed = rule.rollout(hurt, rule.genome(self.label, style), 64, 0, (8, 64))[:, 0]
         switched = rule.rollout(healed[-1:], rule.genome(other, style), 96, 0, (6, 96))[:, 0]
-        shown = view_of(torch.cat([*parts, hurt, healed, switched]), "ink", rule.kind)
-        name, next_name = rule.kind.classes[self.label], rule.kind.classes[other]
-        captions = [f"step {k}" for k in (steps // 4, steps // 2, steps)]
-        captions += ["cut", "8 steps later", "64 later", f"told: {next_name}", f"a {next_name}"]
-        captions[2] = f"a {name}" if len(name) < 8 else name
-        return strip_of(shown[None], captions)
+        shown = view_of(torch.cat([grown, hurt, healed, switched]), "ink", rule.kind)
+        captions = [f"step {step}" for step in steps]
+        captions += ["cut", "8 steps later", "64 later", f"told: {rule.kind.classes[other]}"]
+        return strip_of(shown[None], [*captions, "96 later"])

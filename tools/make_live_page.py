@@ -13,7 +13,6 @@ import json
 import sys
 from importlib.resources import files
 from pathlib import Path
-from shutil import which
 
 import nca_lib
 from nca_lib import live
@@ -44,12 +43,11 @@ def make_page(rule_name: str = "unified") -> str:
 
 def picture_of(page: Path) -> bytes:
     """A PNG of the page in a window of 1280 x 800, a digit with a fresh cut in it."""
-    from playwright.sync_api import sync_playwright  # whoever only makes the text needs none
+    sys.path.insert(0, str(page.parents[1] / "tests" / "browser"))
+    from chromium import CHROMIUM, FLAGS, sync_playwright  # whoever only makes the text needs none
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=which("chromium"), args=["--no-sandbox"]
-        )
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         tab = browser.new_page(viewport={"width": 1280, "height": 800})
         tab.emulate_media(reduced_motion="reduce")  # grown, and time stands still
         tab.goto(page.as_uri())

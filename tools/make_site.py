@@ -15,18 +15,15 @@ import runpy
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from nca_lib import widgets
 from nca_lib.live import module
 
-import ipywidgets
 import nbformat
 from make_live_page import PAGE, make_page
 from nbclient import NotebookClient
-from run_notebooks import TIMEOUT, WIDGET
+from run_notebooks import TIMEOUT, WIDGET, pictures_in, shows_widget
 from sphinx.cmd.build import build_main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,20 +75,17 @@ class Stage:
 # ---- chapters, and their widgets -----------------------------------------------------------------
 
 
-def shows_widget(cell) -> bool:
-    """Whether the stored outputs of a cell are a widget's, by the name of its class."""
-    shown = (output.get("data", {}).get("text/plain", "") for output in cell.get("outputs", []))
-    names = [text.partition("(")[0] for text in shown if "(" in text]
-    return any(hasattr(library, name) for name in names for library in (widgets, ipywidgets))
-
-
 def run_chapter(path: Path):
     """A chapter with its outputs, and what is saved of its widgets: models by their numbers.
 
     It is run up to the last cell that shows one; the outputs from there on are the stored ones.
     """
     notebook = nbformat.read(path, 4)
-    with_widget = [k for k, cell in enumerate(notebook.cells) if shows_widget(cell)]
+    with_widget = [
+        k
+        for k, cell in enumerate(notebook.cells)
+        if any(map(shows_widget, cell.get("outputs", [])))
+    ]
     if not with_widget:
         return notebook, {}
     begin = nbformat.v4.new_notebook(cells=notebook.cells[: with_widget[-1] + 1])
@@ -106,15 +100,6 @@ def inline(data) -> str:
     return json.dumps(data).replace("<", "\\u003c")
 
 
-def pictures(number: str, models: dict) -> Iterator[str]:
-    """The images in a widget, in base64."""
-    model = models[number]
-    if model["model_name"] == "ImageModel":
-        yield model["buffers"][0]["data"]
-    for child in model["state"].get("children", []):
-        yield from pictures(child.removeprefix("IPY_MODEL_"), models)
-
-
 def image(content: str, name: str) -> str:
     return f'<img alt="{escape(name)}" src="data:image/png;base64,{content}">'
 
@@ -126,7 +111,7 @@ def on_page(number: str, models: dict, data: dict, scripts: list[str]) -> str:
     """
     model = models[number]
     if model["model_name"] != "AnyModel":
-        shown = "".join(image(content, "the picture") for content in pictures(number, models))
+        shown = "".join(image(content, "the picture") for content in pictures_in(models, number))
         return f'<div class="nca-still">{shown}<p>{STILL}</p></div>'
     script = model["state"].pop("_esm")
     if script not in scripts:

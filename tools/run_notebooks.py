@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -41,13 +42,13 @@ def execute(path: Path) -> None:
     path.write_text(nbformat.writes(clean(notebook)).rstrip() + "\n", encoding="utf-8")
 
 
-def picture_in(models: dict, number: str) -> str | None:
-    """The first picture in a widget or its children, a PNG in base64."""
+def pictures_in(models: dict, number: str) -> Iterator[str]:
+    """The images in a widget and its children, in base64; `models` are what Jupyter saves."""
     model = models[number]
     if model["model_name"] == "ImageModel":
-        return next(b["data"] for b in model["buffers"] if b["path"] == ["value"])
-    children = [child.removeprefix("IPY_MODEL_") for child in model["state"].get("children", [])]
-    return next(filter(None, (picture_in(models, child) for child in children)), None)
+        yield next(b["data"] for b in model["buffers"] if b["path"] == ["value"])
+    for child in model["state"].get("children", []):
+        yield from pictures_in(models, child.removeprefix("IPY_MODEL_"))
 
 
 def clean(notebook):
@@ -60,7 +61,7 @@ def clean(notebook):
             data = output.get("data", {})
             widget = data.pop(WIDGET, None)  # the model's number is random
             if widget and PICTURE not in data:
-                data[PICTURE] = picture_in(models, widget["model_id"])
+                data[PICTURE] = next(pictures_in(models, widget["model_id"]))
             output.get("metadata", {}).pop(WIDGET, None)
     return notebook
 

@@ -445,7 +445,6 @@ export class Live {
     if (!this.world.alive) return this.restart(label);
     this.world.tell(label);
     this.labels.set(label);
-    this.options.told?.(label);
     this.sayOfCells(this.name() === before ? `It is told to be ${an(before)}.`
       : `The ${before} is told to become ${an(this.name())}.`);
   }
@@ -578,7 +577,7 @@ function asBuffer(bytes) {
 /**
  * Show a live rule in an element. Returns {live, destroy}.
  * @param rules    {name: bytes of a .safetensors file}; the first is shown
- * @param options  label; directions [{name, axis}]; calm: begin grown and at rest; told(label)
+ * @param options  label; directions [{name, axis}]; calm: begin grown and at rest
  */
 export function mount(element, { rules, options = {} }) {
   try {

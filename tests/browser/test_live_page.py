@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 from chromium import CHROMIUM, FLAGS, MISSING, expect, needs_chromium, sync_playwright
+from pointer import SEVEN, drag, on_pad
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -31,7 +32,6 @@ SCREENSHOTS = Path(__file__).parent / "screenshots"
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 GROWN = 64  # steps
 CHANGED = 96  # steps until another digit has grown out of one
-SEVEN = [(0.28, 0.2), (0.72, 0.2), (0.45, 0.85)]  # strokes on the pad, (x, y) from 0 to 1
 
 
 # ---- the page ------------------------------------------------------------------------------------
@@ -163,23 +163,6 @@ def cell(page, y: float, x: float) -> tuple[float, float]:
         box["x"] + (x + 0.5) / width * box["width"],
         box["y"] + (y + 0.5) / height * box["height"],
     )
-
-
-def drag(page, *places) -> None:
-    """Press the mouse, move it through the places in the window, and let go."""
-    page.mouse.move(*places[0])
-    page.mouse.down()
-    for place in places[1:]:
-        page.mouse.move(*place, steps=8)
-    page.mouse.up()
-
-
-def on_pad(page, strokes):
-    """Places on the pad in the window, (x, y)."""
-    pad = page.locator(".nca-pad")
-    pad.scroll_into_view_if_needed()
-    box = pad.bounding_box()
-    return [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in strokes]
 
 
 def picture(page, name: str, **options) -> None:

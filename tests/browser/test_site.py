@@ -21,6 +21,7 @@ from nca_lib.kinds import MNIST
 import pytest
 import torch
 from chromium import CHROMIUM, FLAGS, MISSING, expect, needs_chromium, sync_playwright
+from pointer import SEVEN, drag, on_pad
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path += [str(ROOT / "tools"), str(ROOT / "tests")]
@@ -174,16 +175,8 @@ def test_a_wound_on_the_front_heals_and_another_label_is_taken(visit):
 
 def test_a_drawing_on_the_front_is_taken_for_its_hand(visit):
     page = visit("index")
-    place, pad = page.locator("#live"), page.locator(".nca-pad")
-    pad.scroll_into_view_if_needed()
-    box = pad.bounding_box()
-    seven = [(0.28, 0.2), (0.72, 0.2), (0.45, 0.85)]  # (x, y) from 0 to 1
-    seven = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in seven]
-    page.mouse.move(*seven[0])
-    page.mouse.down()
-    for corner in seven[1:]:
-        page.mouse.move(*corner, steps=8)
-    page.mouse.up()
+    place = page.locator("#live")
+    drag(page, *on_pad(page, SEVEN))
     expect(page.get_by_label("This is a")).to_have_value("7", timeout=30_000)
     assert place.evaluate("e => Math.hypot(...e.live.world.style)") > 1
     live_on(place, 64)
