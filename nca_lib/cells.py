@@ -58,10 +58,24 @@ def blurred_state(images: Tensor, channels: int) -> Tensor:
     return state
 
 
+def inked_state(images: Tensor, channels: int) -> Tensor:
+    """The start of reading, `[B, channels, H, W]`: the picture as ink, life 1 where it shows."""
+    ink = images.shape[1]
+    state = images.new_zeros(len(images), channels, *images.shape[2:])
+    state[:, :ink] = images
+    state[:, ink] = (images > 0.1).any(1).to(images.dtype)
+    return state
+
+
 def starts(task: str, images: Tensor, channels: int) -> Tensor:
-    """Starting states `[B, C, H, W]` for images `[B, I, H, W]`: a seed, or the blurred picture."""
+    """Starting states `[B, C, H, W]` for images `[B, I, H, W]`.
+
+    A seed for growth, the blurred picture to restore, the picture to read.
+    """
     if task == "restore":
         return blurred_state(images, channels)
+    if task == "read":
+        return inked_state(images, channels)
     life = images.shape[1]
     return seed_state(len(images), channels, tuple(images.shape[2:]), life).to(images)
 
@@ -102,6 +116,30 @@ def half_at(
     y, x = torch.arange(height)[:, None], torch.arange(width)[None]
     down, right = (y - centre_y[:, None, None]), (x - centre_x[:, None, None])
     return down * angle.sin()[:, None, None] + right * angle.cos()[:, None, None] > 0
+
+
+def stripes(
+    angle: Tensor, width: Tensor, phase: Tensor, size: int | tuple[int, int] = SIZE
+) -> Tensor:
+    """Bands as wide as the gaps between them, bool `[B, H, W]`.
+
+    Args:
+        angle: across the bands, in radians, `[B]`: 0 makes upright ones, pi / 2 level ones.
+        width: of a band, in cells, `[B]`.
+        phase: where the first begins, in cycles, `[B]`.
+        size: of the grid.
+    """
+    height, width_of_grid = sides(size)
+    y, x = torch.arange(height)[:, None], torch.arange(width_of_grid)[None]
+    along = y * angle.sin()[:, None, None] + x * angle.cos()[:, None, None]  # [B, H, W], cells
+    return (along / (2 * width[:, None, None]) + phase[:, None, None]) % 1 < 0.5
+
+
+def scattered(
+    count: int, share: float, generator: torch.Generator, size: int | tuple[int, int] = SIZE
+) -> Tensor:
+    """Cells here and there, each with the probability `share`, bool `[count, H, W]`."""
+    return torch.rand(count, *sides(size), generator=generator) < share
 
 
 def half_plane(side: str, size: int | tuple[int, int] = SIZE) -> Tensor:

@@ -27,7 +27,8 @@ from torch import Tensor
 
 VERSION = 2  # of the layout of files; 1 had no digest
 RULE, RUN = "nca_lib rule", "nca_lib run"
-SHIPPED = ("unified", "restore", *(f"digit-{d}" for d in range(10)))
+TASKS = ("grow", "restore", "read")
+SHIPPED = ("unified", "restore", "reader", *(f"digit-{d}" for d in range(10)))
 LARGEST = 65_536  # channels or units; more than any rule, less than what fills the memory
 LARGEST_SIDE = 512  # of a grid, in cells
 NOT_JSON = ("kind", "version", "digest")  # what the metadata holds as plain text
@@ -230,7 +231,7 @@ def checked_record(path: Path, record: dict, classes: int) -> dict:
         fine = isinstance(values, list) and values
         if not fine or not all(type(v) is int and v >= least for v in values):
             raise InputError(f"{path}: its training record can't be read")
-    if training.get("task", "grow") not in ("grow", "restore") or max(digits) >= classes:
+    if training.get("task", "grow") not in TASKS or max(digits) >= classes:
         raise InputError(f"{path}: its training record names an unknown task or class")
     return record
 

@@ -20,7 +20,7 @@ from nca_lib.dataset import Dataset
 from nca_lib.errors import InputError
 from nca_lib.handwriting import read_picture, style_warning
 from nca_lib.inputs import as_labels, as_whole
-from nca_lib.judge import judge_for, save_judge, train_judge
+from nca_lib.judge import critic_for, judge_for, save_judge, train_judge
 from nca_lib.kinds import Kind
 from nca_lib.plots import save_gif, save_strip
 from nca_lib.report import painter, read_logs, report
@@ -87,14 +87,16 @@ class Training(Common):
     def folder(self) -> Path:
         return self.out or Path("runs") / self.preset
 
-    def train_one(self, rule: NCA, config, data: Dataset, name: str, origin: dict, ranks=None):
+    def train_one(
+        self, rule: NCA, config, data: Dataset, name: str, origin: dict, ranks=None, critic=None
+    ):
         """One training, with its picture; returns the rule's file."""
         outputs = Outputs(self.folder, name)
         if sys.stderr is None or not sys.stderr.isatty():
             print(f"{name}: {config.iterations} iterations, log in {outputs.log}", flush=True)
         train(
             rule, data.train, config, outputs, source=data.name, origin=origin, resume=self.resume,
-            watch=painter(data, outputs.picture, config.steps), ranks=ranks,
+            watch=painter(data, outputs.picture, config.steps), ranks=ranks, critic=critic,
         )  # fmt: skip
         print(f"{name}: {config.iterations} iterations -> {outputs.rule}", flush=True)
         return outputs.rule
@@ -107,6 +109,11 @@ def refuse(given, usual, names: set[str], why: str) -> None:
             raise InputError(f"--{name.replace('_', '-')} can't take effect: {why}")
 
 
+def refuse_critic(given: Path | None, training: TrainingConfig) -> None:
+    if given is not None and not training.critic_weight:
+        raise InputError("--critic can't take effect: --critic-weight is 0")
+
+
 RULE_FIELDS = {f.name for f in fields(RuleConfig)}
 
 
@@ -117,16 +124,18 @@ class Pretrain(Training):
     rule: RuleConfig = field(default_factory=RuleConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     workers: int | None = None  # processes; default: one a core
+    critic: Path | None = None  # of `nca judge`, for --critic-weight; default: the shipped one
 
     def __call__(self) -> None:
         usual = PRESETS[self.preset].pretrain
         refuse(self.training, usual, {"task", "switch_share"}, "a digit's rule knows one digit")
+        refuse_critic(self.critic, self.training)
         ranks, device = Ranks.join(pick_device(self.device))
         _, data = self.open()
         pretrain(
             self.rule, data.train, self.training, self.folder, kind=data.kind, source=data.name,
             resume=self.resume, workers=self.workers, device=str(device), progress=ranks.first,
-            ranks=ranks,
+            ranks=ranks, critic=self.critic,
         )  # fmt: skip
         ranks.leave()
         count, name = len(data.kind.classes), rule_name(0, data.kind)
@@ -143,13 +152,18 @@ class Finetune(Training):
     merge: Literal["mean", "last", "scratch"] | None = None  # how ten rules become one: mean
     start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """Folder with digit-0 ... digit-9 (default: --out), or a rule to train further."""
+    critic: Path | None = None  # of `nca judge`, for --critic-weight; default: the shipped one
 
     def __call__(self) -> None:
         refuse(self.training, PRESETS[self.preset].finetune, {"task"}, "use `nca restore`")
+        refuse_critic(self.critic, self.training)
         ranks, device = Ranks.join(pick_device(self.device))
         _, data = self.open()
         rule, origin = self.begin(data.kind)
-        self.train_one(rule.to(device), self.training, data, "unified", origin, ranks)
+        critic = critic_for(data.kind, self.critic) if self.training.critic_weight else None
+        self.train_one(
+            rule.to(device), self.training, data, "unified", origin, ranks, critic=critic
+        )
         ranks.leave()
 
     def begin(self, kind: Kind) -> tuple[NCA, dict]:
@@ -190,13 +204,32 @@ class Restore(Training):
 
     def __call__(self) -> None:
         plan, why = PRESETS[self.preset], "restoration is told neither label nor style to change"
-        names = {"task", "switch_share", "anchor_weight"}
+        names = {"task", "switch_share", "anchor_weight", "critic_weight"}
         names |= set() if self.rule.style_dim else {"kl_weight", "kl_full"}
         refuse(self.training, plan.restore, names, why)
         ranks, device = Ranks.join(pick_device(self.device))
         _, data = self.open()
         rule = initial_rule(self.rule, self.training.seed, data.kind).to(device)
         self.train_one(rule, self.training, data, "restore", {"merge": "scratch"}, ranks)
+        ranks.leave()
+
+
+@dataclass(frozen=True)
+class Read(Training):
+    """Train cells that read: the ink is given, and all must come to agree which digit it is."""
+
+    rule: RuleConfig = field(default_factory=RuleConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __call__(self) -> None:
+        plan, why = PRESETS[self.preset], "cells that read draw nothing, and are told nothing"
+        names = {"task", "life_weight", "anchor_weight", "critic_weight", "kl_weight", "kl_full"}
+        refuse(self.training, plan.read, names, why)
+        refuse(self.rule, plan.reader, {"label_dim", "style_dim", "held"}, why)
+        ranks, device = Ranks.join(pick_device(self.device))
+        _, data = self.open()
+        rule = initial_rule(self.rule, self.training.seed, data.kind).to(device)
+        self.train_one(rule, self.training, data, "reader", {"merge": "scratch"}, ranks)
         ranks.leave()
 
 
@@ -455,6 +488,7 @@ def commands(preset: str) -> dict:
         "pretrain": Pretrain(rule=plan.rule, training=plan.pretrain, **common),
         "finetune": Finetune(rule=plan.rule, training=plan.finetune, **common),
         "restore": Restore(rule=plan.restorer, training=plan.restore, **common),
+        "read": Read(rule=plan.reader, training=plan.read, **common),
         "evaluate": Evaluate(**common),
         "grow": Grow(digit=tyro.MISSING, out=tyro.MISSING),
         "redraw": Redraw(picture=tyro.MISSING, label=tyro.MISSING, out=tyro.MISSING),

@@ -11,7 +11,17 @@ import time
 from collections.abc import Callable
 
 from nca_lib import baselines
-from nca_lib.cells import SIZE, blur, disc, erase, half_plane, square, starts
+from nca_lib.cells import (
+    SIZE,
+    blur,
+    disc,
+    erase,
+    half_plane,
+    scattered,
+    square,
+    starts,
+    stripes,
+)
 from nca_lib.dataset import Dataset, Pictures
 from nca_lib.errors import InputError
 from nca_lib.inputs import as_whole
@@ -28,7 +38,8 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 BATCH = 250
 REPEATED = 8  # growths, at least, that a mean over time is taken of
-SUBSET = 1000  # persistence and regeneration use the first pictures only
+SUBSET = 1000  # persistence uses the first pictures only,
+WOUNDED = 400  # and regeneration fewer: there are many wounds
 HEALING_STEPS = 64, 256
 SWITCH_STEPS = 96
 NEIGHBOURS = 5  # of coverage and density (Naeem et al., 2020)
@@ -165,30 +176,40 @@ def per_class(
 
 
 def damages(count: int, seed: int, size: tuple[int, int] = MNIST.size) -> dict[str, Tensor]:
-    """Three kinds of damage: a square in the middle, the left half, a disc near the middle.
+    """Ten wounds, bool `[H, W]` or one for each sample, `[count, H, W]`.
 
-    In a picture of 28 x 28 the square has a side of 10 cells, the disc a radius of 6.
+    In a picture of 28 x 28 the square in the middle has a side of 10 cells, a disc near the middle
+    a radius of 6. Then each half of the grid, half of the cells at random, level stripes of three
+    cells, the cell of the anchor with all within 3 cells of it, and everything but that.
     """
     generator = torch.Generator().manual_seed(seed)
-    scale = min(size) / SIZE
+    scale, (height, width) = min(size) / SIZE, size
     side, corners = round(10 * scale), torch.tensor(size)[:, None] / 2 - 5 * scale
     centre = corners + 10 * scale * torch.rand(2, count, generator=generator)
+    cell = torch.tensor([[height // 2], [width // 2], [3.0 * scale]])
     return {
-        "square": square((size[0] - side) // 2, (size[1] - side) // 2, side, size),
-        "half_plane": half_plane("left", size),
+        "square": square((height - side) // 2, (width - side) // 2, side, size),
         "disc": disc(*centre, torch.full((count,), 6.0 * scale), size),
+        **{f"{half}_half": half_plane(half, size) for half in ("left", "right", "top", "bottom")},
+        "random_half": scattered(count, 0.5, generator, size),
+        "stripes": stripes(*torch.tensor([[math.pi / 2], [3.0 * scale], [0.0]]), size)[0],
+        "middle": disc(*cell, size)[0],
+        "all_but_middle": ~disc(*cell, size)[0],
     }
 
 
 def healing(rule: NCA, digits: Pictures, grown: Tensor, steps: int, seed: int) -> dict:
     """How wounds heal: of each, the ink `[N, I, H, W]` before, after it, 64 and 256 steps later.
 
+    The last row, `none`, is the control: the same digits at the same steps, without a wound.
+
     Args:
         grown: states `[N, C, H, W]` after `steps` steps.
     """
     styles, seeds = styles_of(rule, digits), streams(len(digits), seed, MAIN)
     ink, results = rule.kind.ink, {}
-    for name, region in damages(len(digits), seed, rule.kind.size).items():
+    wounds = damages(len(digits), seed, rule.kind.size)
+    for name, region in (wounds | {"none": torch.zeros(rule.kind.size, dtype=torch.bool)}).items():
         state = erase(grown, region)
         later = roll_out(rule, state, digits.labels, styles, HEALING_STEPS, seeds, steps)
         results[name] = {"before": grown[:, :ink], "after_damage": state[:, :ink]}
@@ -198,14 +219,14 @@ def healing(rule: NCA, digits: Pictures, grown: Tensor, steps: int, seed: int) -
 
 
 def regeneration(rule: NCA, digits: Pictures, grown: Tensor, steps: int, seed: int) -> dict:
-    """Pixel accuracy before each damage, just after it, 64 and 256 steps later; as `healing`."""
+    """Pixel accuracy before each wound, just after it, 64 and 256 steps later; as `healing`."""
     return measured(healing(rule, digits, grown, steps, seed), digits, pixel_accuracy)
 
 
 def measured(shown: dict, digits: Pictures, by: Callable[[Tensor, Tensor], float]) -> dict:
     """Pictures by two names each, compared with their targets."""
     return {
-        name: {when: by(ink, digits.images) for when, ink in row.items()}
+        name: {when: by(ink, digits.images[: len(ink)]) for when, ink in row.items()}
         for name, row in shown.items()
     }
 
@@ -320,15 +341,20 @@ def behaviour(rule: NCA, digits: Pictures, seed: int) -> dict:
     long = redraw(rule, few, (steps, 4 * steps, 10 * steps), seed)
     shown = {
         "persistence": dict(zip(("1x", "4x", "10x"), long[:, :, :ink], strict=True)),
-        **healing(rule, few, long[0], steps, seed),
+        **healing(rule, few.limit(WOUNDED), long[0, :WOUNDED], steps, seed),
     }
     accuracy, error = (measured(shown, few, by) for by in (pixel_accuracy, squared_error))
     horizon = tuple(range(2, 4 * steps + 1, 2))
     path = redraw(rule, few.limit(BATCH), horizon, seed)[:, :, :ink]
     return {
         "persistence": accuracy.pop("persistence"),
+        "unwounded": accuracy.pop("none"),
         "regeneration": accuracy,
-        "mse_over_time": {"persistence": error.pop("persistence"), "regeneration": error},
+        "mse_over_time": {
+            "persistence": error.pop("persistence"),
+            "unwounded": error.pop("none"),
+            "regeneration": error,
+        },
         "accuracy_by_step": [
             [step, pixel_accuracy(frame, few.limit(BATCH).images)]
             for step, frame in zip(horizon, path, strict=True)

@@ -12,7 +12,7 @@ from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 
-from nca_lib.checkpoints import load_tensors_into, read_kind, read_tensors, write_tensors
+from nca_lib.checkpoints import digest_of, load_tensors_into, read_kind, read_tensors, write_tensors
 from nca_lib.dataset import Dataset, Pictures
 from nca_lib.errors import InputError
 from nca_lib.kinds import MNIST, Kind
@@ -90,6 +90,28 @@ def judge_for(kind: Kind, file: Path | None = None) -> Judge | None:
             "train a judge for them with nca judge"
         )
     return judge
+
+
+def critic_for(kind: Kind, file: Path | None = None) -> Judge:
+    """A judge's twin that rules may learn from: trained alike, from another seed.
+
+    The judge itself stays unseen by the rules that it judges.
+
+    Raises:
+        InputError: no file is given and none is shipped for these pictures, or it reads others.
+    """
+    path = file or Path(str(files("nca_lib") / "weights" / "critic.safetensors"))
+    if file is None and kind != MNIST:
+        raise InputError(
+            "critic_weight can't take effect: no critic is shipped for these pictures; train one "
+            "with nca judge and give it as --critic, or choose --critic-weight 0"
+        )
+    return judge_for(kind, path)
+
+
+def fingerprint(judge: Judge) -> str:
+    """Tells one judge from another: the beginning of the SHA-256 of its weights."""
+    return digest_of({name: t.cpu() for name, t in judge.state_dict().items()}, {})[:16]
 
 
 def save_judge(path: Path, judge: Judge, record: dict) -> None:

@@ -34,14 +34,14 @@ class RuleConfig:
 
     channels: int = 16  # numbers in a cell's state
     hidden: int = 256  # width of the hidden layer
-    label_dim: int = 16  # length of the label embedding
+    label_dim: int = 16  # length of the label embedding; 0: cells are told no label
     style_dim: int = 16  # length of the style code; 0: the rule knows no styles
     perception: Literal["sobel", "patch"] = "sobel"  # itself and two slopes, or all nine neighbours
     fire_rate: float = 0.5  # probability that a cell updates in a step
     held: tuple[int, ...] = ()  # channels that stay as they were given, in dead cells too
 
     def __post_init__(self):
-        for name, least in (("channels", 2), ("hidden", 1), ("label_dim", 1), ("style_dim", 0)):
+        for name, least in (("channels", 2), ("hidden", 1), ("label_dim", 0), ("style_dim", 0)):
             as_whole(getattr(self, name), name, least)
         if not 0 < self.fire_rate <= 1:
             raise InputError(f"fire_rate is {self.fire_rate}: choose a probability in (0, 1]")
@@ -112,12 +112,13 @@ class NCA(nn.Module):
 
     @property
     def matrices(self) -> list[nn.Parameter]:
-        """What a cell computes with: the weights `[D, P]`, `[D, G]` and `[C, D]`."""
-        return [self.perceived.weight, self.told.weight, self.update.weight]
+        """What a cell computes with: the weights `[D, P]`, `[D, G]` (if told) and `[C, D]`."""
+        every = [self.perceived.weight, self.told.weight, self.update.weight]
+        return [matrix for matrix in every if matrix.numel()]
 
     @property
     def task(self) -> str:
-        """What it was trained for: 'grow' or 'restore'."""
+        """What it was trained for: 'grow', 'restore' or 'read'."""
         return self.record.get("training", {}).get("task", "grow")
 
     @property

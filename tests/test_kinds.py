@@ -27,7 +27,7 @@ import torch
 KIND = Kind(("cat", "dog", "newt"), ink=4, size=(12, 17))
 RULE = RuleConfig(channels=9, hidden=12, label_dim=3, style_dim=2)
 TRAINING = TrainingConfig(
-    iterations=4, batch_size=4, loss_steps=(3, 5), pool_size=8, pool_start=0.0, half_share=0.5,
+    iterations=4, batch_size=4, loss_steps=(3, 5), pool_size=8, pool_start=0.0, wounds=("half", "disc"),
     anchor_weight=1.0,
 )  # fmt: skip
 

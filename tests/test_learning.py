@@ -72,10 +72,11 @@ def test_the_defaults():
         "pool_start": 0.4,
         "pool_renewal": 0.25,
         "damage_share": 0.25,
-        "half_share": 0.0,
+        "wounds": ("disc", "half", "ring", "scattered", "stripes", "middle"),
         "switch_share": 0.25,
         "life_weight": 0.25,
         "anchor_weight": 0.0,
+        "critic_weight": 0.0,
         "overflow_weight": 0.1,
         "kl_weight": 0.05,
         "kl_full": 0.5,
@@ -95,9 +96,9 @@ def test_steps_weights_and_plain_values():
 
 
 SHARES = (
-    "pool_share", "pool_start", "pool_renewal", "damage_share", "half_share", "switch_share"
+    "pool_share", "pool_start", "pool_renewal", "damage_share", "switch_share"
 )  # fmt: skip
-AMOUNTS = ("life_weight", "anchor_weight", "overflow_weight", "kl_weight")
+AMOUNTS = ("life_weight", "anchor_weight", "critic_weight", "overflow_weight", "kl_weight")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ AMOUNTS = ("life_weight", "anchor_weight", "overflow_weight", "kl_weight")
         *[({name: 0}, f"^{name} is 0: give a whole number of at least 1$")
           for name in ("iterations", "batch_size", "pool_size")],
         ({"seed": -1}, "^seed is -1"),
-        ({"task": "paint"}, "^task is 'paint': choose 'grow' or 'restore'$"),
+        ({"task": "paint"}, "^task is 'paint': choose 'grow', 'restore' or 'read'$"),
         ({"loss_steps": ()}, r"^loss_steps are \(\): give increasing numbers from 1 on$"),
         ({"loss_steps": (0, 3)}, r"^loss_steps are \(0, 3\)"),
         ({"loss_steps": (3, 3)}, r"^loss_steps are \(3, 3\)"),

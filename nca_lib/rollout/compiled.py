@@ -3,8 +3,9 @@
 A sample runs through all its steps alone, in buffers that fit into the core's cache; threads share
 out the samples. Three ideas make it fast:
 
-* The matrix products run on blocks of 32 cells at most. NumPy's `dot` in compiled code calls
-  SciPy's BLAS, which takes blocks that small for itself and never splits them between threads.
+* The matrix products run on blocks of 96 cells, which fit into the cache beside the weights.
+  NumPy's `dot` in compiled code calls SciPy's BLAS; it is kept from splitting a product between
+  threads, because our own threads have a core each already.
 * Forward, the tape is an undo log: the cells that a step changed, and what was in them before.
   Backward, the film is played in reverse: old values are put back, and what the step computed
   is computed again from them.
@@ -33,6 +34,7 @@ from nca_lib.rollout.plan import Plan, Weights
 import numpy as np
 import platformdirs
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 try:
@@ -48,8 +50,8 @@ except Exception as error:
         return function or (lambda function: function)
 
 
-BLOCK = 32  # cells that go through the matrix products together
-ALONE = 1 << 18  # products of fewer multiplications are left to one thread by OpenBLAS
+BLOCK = 96  # cells that go through the matrix products together
+ALONE = 1 << 18  # a BLAS that can't be kept from it splits products of more multiplications
 THREADING_PAYS = 64  # steps of samples in a call, from which on threads are started
 
 
@@ -277,11 +279,6 @@ def hidden_layer(flat, cells, wide, sobel, w1_t, bias, seen, hidden):
 
 
 @njit
-def block_size(w1):
-    return min(BLOCK, max(1, ALONE // w1.size))
-
-
-@njit
 def log(cells, values, used, x, changing):
     """Write down cells that are about to change, and their states; double the log when full."""
     n = len(changing)
@@ -311,7 +308,9 @@ def act(flat, acting, wide, sobel, w1_t, bias, w2_t, seen, hidden, change):
 
 
 @kernel
-def forward(s, state, w1_t, bias, w2_t, seeds, steps, record, first_step, physics, keep, frames):
+def forward(
+    s, state, w1_t, bias, w2_t, seeds, steps, record, first_step, physics, block, keep, frames
+):
     """Run sample s; fill frames[:, s] and return the film for the way back (empty if not `keep`).
 
     state [B, C, H, W], w1_t [P, D], bias [B, D], w2_t [D, C], seeds [B], frames [R, B, C, H, W].
@@ -327,7 +326,7 @@ def forward(s, state, w1_t, bias, w2_t, seeds, steps, record, first_step, physic
     occupied = np.ones(count, np.bool_)
     acting, emptied = np.empty(count, np.int32), np.empty(count, np.int32)
     change, tall = np.empty((count, channels), x.dtype), np.empty(wide, x.dtype)
-    seen = np.empty((block_size(w1_t), w1_t.shape[0]), x.dtype)
+    seen = np.empty((block, w1_t.shape[0]), x.dtype)
     hidden = np.empty((len(seen), w1_t.shape[1]), x.dtype)
 
     cells, values, used = np.empty(0, np.int32), np.empty((0, channels), x.dtype), 0
@@ -433,7 +432,7 @@ def act_transposed(flat, acting, wide, sobel, weights, grad_change, buffers, g, 
 
 
 @kernel
-def backward(s, grad_frames, film, w1, w1_t, bias, w2, record, physics, grads):
+def backward(s, grad_frames, film, w1, w1_t, bias, w2, record, physics, block, grads):
     """Take the gradient of sample s back through its film; fill grads[...][s].
 
     grads: state [B, C, H, W], w1 [B, D, P], bias [B, D], w2 [B, C, D], zero at first.
@@ -450,7 +449,7 @@ def backward(s, grad_frames, film, w1, w1_t, bias, w2, record, physics, grads):
     copy_channel(x, life_channel, life)
     before, after = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
     grad_change, tall = np.empty((count, channels), x.dtype), np.empty(wide, x.dtype)
-    seen = np.empty((block_size(w1_t), w1_t.shape[0]), x.dtype)
+    seen = np.empty((block, w1_t.shape[0]), x.dtype)
     hidden = np.empty((len(seen), w1_t.shape[1]), x.dtype)
     buffers = (seen, hidden, np.empty(seen.shape, x.dtype), np.empty(hidden.shape, x.dtype),
                np.empty(w1.shape, x.dtype), np.empty(w2.shape, x.dtype))  # fmt: skip
@@ -484,12 +483,24 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=crew.cache_clear)  # threads do not survive a fork
 
 
+@lru_cache(maxsize=1)
+def blas() -> ThreadpoolController:
+    """The OpenBLAS that SciPy uses; empty where it uses another library."""
+    return ThreadpoolController().select(internal_api="openblas")
+
+
+def block_size(weights: int) -> int:
+    """How many cells go through a product with this many weights together."""
+    return BLOCK if len(blas()) else min(BLOCK, max(1, ALONE // weights))
+
+
 def each_sample(work, batch: int, steps: int) -> list:
     """Call `work(sample)` for each sample, on as many threads as torch would use."""
     threads = min(torch.get_num_threads(), batch)
-    if threads <= 1 or batch * steps < THREADING_PAYS:
-        return [work(s) for s in range(batch)]
-    return list(crew(threads).map(work, range(batch)))  # kernels leave Python's lock to others
+    with blas().limit(limits=1):
+        if threads <= 1 or batch * steps < THREADING_PAYS:
+            return [work(s) for s in range(batch)]
+        return list(crew(threads).map(work, range(batch)))  # kernels leave Python's lock to others
 
 
 def as_array(tensor: Tensor) -> np.ndarray:
@@ -510,7 +521,7 @@ def run(state, w1, bias, w2, seeds, plan, keep):
     dtype, record = arrays[0].dtype, np.array(plan.record)
     frames = np.empty((len(record), *state.shape), dtype)
     physics = physics_of(plan, state.shape[1], dtype)
-    rest = plan.steps, record, plan.first_step, physics, keep, frames
+    rest = plan.steps, record, plan.first_step, physics, block_size(w1.numel()), keep, frames
     films = each_sample(lambda s: forward(s, *arrays, *rest), len(state), plan.steps)
     return torch.from_numpy(frames), films
 
@@ -532,7 +543,8 @@ class CompiledRollout(torch.autograd.Function):
         batch, dtype = len(bias), grad_frames.dtype
         shapes = ctx.shape, (batch, *w1.shape), bias.shape, (batch, *w2.shape)
         grads = tuple(np.zeros(shape, dtype) for shape in shapes)
-        rest = np.array(ctx.plan.record), physics_of(ctx.plan, ctx.shape[1], dtype), grads
+        physics = physics_of(ctx.plan, ctx.shape[1], dtype)
+        rest = np.array(ctx.plan.record), physics, block_size(w1.numel()), grads
 
         def work(s):
             backward(s, grad_frames, ctx.films[s], *weights, *rest)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from nca_lib.cells import ALIVE_ABOVE, SIZE, disc, erase, half_at
+from nca_lib.cells import ALIVE_ABOVE, erase
 from nca_lib.dataset import Pictures
+from nca_lib.training.damage import draw_wounds
 from nca_lib.training.losses import Losses
 from nca_lib.training.run import Run
 from nca_lib.training.settings import TrainingConfig
@@ -58,20 +59,6 @@ def pooling(run: Run, config: TrainingConfig) -> bool:
     return config.pool_share > 0 and run.iteration >= config.pool_start * config.iterations
 
 
-def draw_regions(
-    hit: int, halves: int, size: tuple[int, int], generator: torch.Generator
-) -> Tensor:
-    """What is lost, bool `[hit, H, W]`: the first `halves` lose a half, the others a disc."""
-    height, width = size
-    sides, scale = torch.tensor([[height], [width]]), min(size) / SIZE
-    centre = sides / 4 + torch.rand(2, hit, generator=generator) * sides / 2  # where pictures are
-    regions = disc(*centre, scale * (3 + 4 * torch.rand(hit, generator=generator)), size)
-    if halves:
-        angle = 2 * math.pi * torch.rand(halves, generator=generator)
-        regions[:halves] = half_at(*centre[:, :halves], angle, size)
-    return regions
-
-
 def draw_batch(run: Run, digits: Pictures, config: TrainingConfig) -> Batch:
     """All random draws of an iteration happen here, for all ranks alike; then come the shares."""
     generator, pool = run.generator, run.pool
@@ -83,11 +70,11 @@ def draw_batch(run: Run, digits: Pictures, config: TrainingConfig) -> Batch:
         renewed = math.floor((run.iteration + 1) * due) - math.floor(run.iteration * due)
         taken, given = pool.choose_slots(take, renewed, generator)
         fresh -= len(taken)
-    switched = round(config.switch_share * len(taken)) if config.task == "grow" else 0
+    switched = round(config.switch_share * len(taken)) if config.task != "restore" else 0
     new, hit = fresh + switched, round(config.damage_share * len(taken))
     drawn = torch.randint(len(digits), (new,), generator=generator)
     noise = torch.randn(new, run.rule.config.style_dim, generator=generator)
-    regions = draw_regions(hit, round(config.half_share * hit), run.rule.kind.size, generator)
+    regions = draw_wounds(hit, config.wounds, run.rule.kind.size, generator)
     seeds = torch.randint(2**62, (config.batch_size,), generator=generator)
 
     slots = torch.cat([given, taken.new_full((fresh - len(given),), -1), taken])  # [B]
@@ -106,9 +93,10 @@ def share_out(run: Run, digits: Pictures, config: TrainingConfig, draws: Draws, 
     states[damaged] = erase(states[damaged], draws.regions[pooled[damaged] - new])
     pictures = torch.cat([draws.pictures[ours], pictures[going_on]])  # [b]
     first = run.task.start(digits.images[pictures].to(states), digits.labels[pictures])
+    begin, held = len(mine) - len(pooled), list(run.rule.config.held)
+    states[:, held] = first[begin:, held]  # what is given follows the picture, and can't be hurt
     dead = (states[:, run.rule.kind.life] <= ALIVE_ABOVE).flatten(1).all(1)
     lost = dead | ~(states.abs() < WILD).flatten(1).all(1)  # or not a number
-    begin = len(mine) - len(pooled)
     states[lost] = first[begin:][lost]
     return Batch(
         torch.cat([first[:begin], states]),
@@ -154,7 +142,6 @@ def grow_batch(run: Run, batch: Batch, digits: Pictures, config: TrainingConfig)
     run.pool.put(
         batch.slots[kept], final.cpu()[kept], batch.pictures[kept], styles.detach().cpu()[kept]
     )
-    begun, ink = slice(batch.fresh), rule.kind.ink
-    right = (final[begun, :ink] > 0.5) == (images[begun] > 0.5)  # [fresh, I, H, W]
-    accuracy = right.float().sum() / (fresh * images[0].numel())
+    begun = slice(batch.fresh)
+    accuracy = run.task.right(final[begun], images[begun], labels[begun]).sum() / fresh
     return torch.stack([*losses, accuracy]).detach()

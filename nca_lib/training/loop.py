@@ -17,6 +17,7 @@ from nca_lib.checkpoints import save_rule
 from nca_lib.dataset import Pictures
 from nca_lib.errors import InputError
 from nca_lib.inputs import as_labels, check_images
+from nca_lib.judge import Judge, critic_for, fingerprint
 from nca_lib.rule import NCA
 from nca_lib.stopping import Stopped, Wish, asked_to_stop
 from nca_lib.training.batch import draw_batch, grow_batch
@@ -99,6 +100,7 @@ def train(
     loss: OwnLoss | None = None,
     start: Callable[[Tensor, Tensor], Tensor] | None = None,
     optimiser: Callable[[NCA], torch.optim.Optimizer] | None = None,
+    critic: Judge | None = None,
     source: str = "",
     origin: dict | None = None,
     resume: bool = False,
@@ -124,6 +126,7 @@ def train(
             place of the ink's error. The other terms stay: a weight of 0 leaves one out.
         start: `(images, labels)` -> states `[B, C, H, W]` that growths begin with.
         optimiser: makes an optimiser for the rule; its learning rates are the highest of the cycle.
+        critic: whom a `critic_weight` above 0 asks; None: the shipped one (`judge.critic_for`).
         source: what the pictures are, for the record.
         origin: what the rule is made of (a merger, a file and its hash), for the record.
         resume: go on with the saved run where there is one. A finished run is loaded and left.
@@ -141,8 +144,12 @@ def train(
     """
     hooks, ranks = {"loss": loss, "start": start, "optimiser": optimiser}, ranks or Ranks()
     digits = check_training(rule, digits, config, ranks)
-    run = new_run(rule, config, ranks, hooks)
+    if config.critic_weight and critic is None:
+        critic = critic_for(rule.kind)
+    run = new_run(rule, config, ranks, hooks, critic if config.critic_weight else None)
     identity = identity_of(rule, digits, config, source, origin or {}, hooks)
+    if config.critic_weight:
+        identity["critic"] = fingerprint(critic)
     writing = outputs is not None and ranks.first
     name = outputs.name if outputs else config.task
     with ExitStack() as around:  # until the rule is written

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from nca_lib.judge import Judge
+from nca_lib.kinds import Kind
+from nca_lib.reading import vote_error
 from nca_lib.training.settings import TrainingConfig
 
 import torch
@@ -12,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 STATE_BOUND = 2.0  # |state| above this is penalised
+SHOWN = 2  # of the loss steps, the last ones, are shown to the critic: it knows finished pictures
 
 
 def life_target(images: Tensor) -> Tensor:
@@ -46,28 +50,71 @@ OwnLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 class Losses(NamedTuple):
     """Scalars, already weighted; what is minimised is their sum."""
 
-    ink: Tensor
+    ink: Tensor  # of cells that read: their votes
     life: Tensor
     anchor: Tensor
+    critic: Tensor
     overflow: Tensor
     kl: Tensor
 
 
-def growth_losses(frames: Tensor, images: Tensor, config: TrainingConfig) -> Losses:
+def critic_error(critic: Judge, frames: Tensor, images: Tensor) -> Tensor:
+    """How far the pictures are from their targets in what a critic sees, a scalar.
+
+    Pixels are compared one by one, and a stroke that is a little off costs as much as none; so
+    what is unsure comes out grey. A critic sees strokes and their joints ("perceptual loss",
+    Johnson et al., 2016). Squared error of its 64 features, in units of their mean square.
+
+    Args:
+        frames: `[R, B, I, H, W]`, of which the last are shown.
+        images: `[B, I, H, W]`.
+    """
+    shown = frames[-SHOWN:].clamp(-0.2, 1.2)
+    with torch.no_grad():
+        real = critic.features(images)  # [B, F]
+    grown = critic.features(shown.flatten(0, 1)).unflatten(0, shown.shape[:2])  # [SHOWN, B, F]
+    return (grown - real).square().mean() / real.square().mean().clamp(min=1e-6)
+
+
+def growth_losses(
+    frames: Tensor, images: Tensor, config: TrainingConfig, critic: Judge | None = None
+) -> Losses:
     """The loss at the intermediate steps: frames `[R, B, C, H, W]`, targets `[B, I, H, W]`."""
-    weights, channels = frames.new_tensor(config.weights), images.shape[1]
-    weights = weights / weights.sum()
+    weights, channels = weights_of(frames, config), images.shape[1]
     ink = (frames[:, :, :channels] - images).square().mean((1, 2, 3, 4))  # [R]
     life = (frames[:, :, channels] - life_target(images)[:, 0]).square().mean((1, 2, 3))  # [R]
     anchor = torch.zeros_like(ink)
     if config.task == "grow" and config.anchor_weight:
         off = frames[:, :, channels + 1] - anchor_target(images)[:, 0]
         anchor = off.square().mean((1, 2, 3))  # [R]
-    overflow = (frames.abs() - STATE_BOUND).relu().square().mean()
+    seen = frames.new_zeros(())
+    if critic is not None:
+        seen = critic_error(critic, frames[:, :, :channels], images)
     return Losses(
         ink @ weights,
         config.life_weight * (life @ weights),
         config.anchor_weight * (anchor @ weights),
-        config.overflow_weight * overflow,
+        config.critic_weight * seen,
+        overflow(frames, config),
         frames.new_zeros(()),
     )
+
+
+def reading_losses(
+    frames: Tensor, images: Tensor, labels: Tensor, kind: Kind, config: TrainingConfig
+) -> Losses:
+    """The loss of cells that read: their votes, in the place of the ink, and the overflow."""
+    none, error = frames.new_zeros(()), vote_error(frames, images, labels, kind)  # [R]
+    votes = error @ weights_of(frames, config)
+    return Losses(votes, none, none, none, overflow(frames, config), none)
+
+
+def weights_of(frames: Tensor, config: TrainingConfig) -> Tensor:
+    """Of the loss steps, `[R]`; they add up to 1."""
+    weights = frames.new_tensor(config.weights)
+    return weights / weights.sum()
+
+
+def overflow(frames: Tensor, config: TrainingConfig) -> Tensor:
+    """The penalty on large states, a scalar."""
+    return config.overflow_weight * (frames.abs() - STATE_BOUND).relu().square().mean()

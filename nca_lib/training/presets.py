@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nca_lib.rule import RuleConfig
 from nca_lib.training.settings import TrainingConfig
@@ -10,18 +10,35 @@ from nca_lib.training.settings import TrainingConfig
 
 @dataclass(frozen=True)
 class Preset:
-    """Two rules and their three trainings."""
+    """Three rules and their four trainings."""
 
     rule: RuleConfig  # that grows digits
     restorer: RuleConfig  # that sharpens a blur
     pretrain: TrainingConfig  # of each digit
     finetune: TrainingConfig
     restore: TrainingConfig
+    reader: RuleConfig  # cells that read
+    read: TrainingConfig
 
 
 # To undo a blur a cell needs each of its neighbours, not slopes alone: after 400 iterations it has
 # 98.9 % of the pixels right, with Sobel filters 98.5.
 RESTORER = RuleConfig(style_dim=0, perception="patch", hidden=192)
+
+# Ink and life are given and stay; of the 24 channels the last ten are votes.
+READER = RuleConfig(
+    channels=24, hidden=104, label_dim=0, style_dim=0, perception="patch", held=(0, 1)
+)
+READ = TrainingConfig(
+    task="read",
+    loss_steps=(12, 16, 20),
+    pool_start=0.05,
+    pool_share=0.625,
+    pool_renewal=0.25,
+    damage_share=0.1,
+    switch_share=0.2,
+    kl_weight=0.0,
+)
 
 PRESETS = {
     # The embedded sample, two CPU cores, under ten minutes from start to table.
@@ -32,6 +49,8 @@ PRESETS = {
         # Too short to learn to change digits as well: that costs stability (README, "Results").
         finetune=TrainingConfig(iterations=1000, pool_renewal=1.0, switch_share=0.0),
         restore=TrainingConfig(task="restore", iterations=200, damage_share=0.0),
+        reader=READER,
+        read=replace(READ, iterations=600),
     ),
     # Full MNIST, hours on a CPU.
     "full": Preset(
@@ -50,6 +69,8 @@ PRESETS = {
             kl_weight=0.08,
         ),
         restore=TrainingConfig(task="restore", iterations=10_000, damage_share=0.0),
+        reader=READER,
+        read=replace(READ, iterations=20_000),
     ),
 }
 
@@ -72,7 +93,7 @@ PAINT = Painting(
         learning_rate=1.6e-3,  # three pictures; one alone learns better at 2e-3, README says how
         pool_start=0.25,
         damage_share=0.5,
-        half_share=0.7,
+        wounds=("half", "half", "disc"),
         switch_share=0.2,
     ),
 )

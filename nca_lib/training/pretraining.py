@@ -21,6 +21,7 @@ from nca_lib.checkpoints import load
 from nca_lib.dataset import Pictures
 from nca_lib.errors import InputError
 from nca_lib.inputs import as_whole
+from nca_lib.judge import critic_for
 from nca_lib.kinds import MNIST, Kind
 from nca_lib.rule import NCA, RuleConfig
 from nca_lib.stopping import SIGNALS, Stopped, Wish, asked_to_stop, die_with_parent, signals_wait
@@ -61,6 +62,7 @@ class Job:
     source: str
     resume: bool
     device: str
+    critic: Path | None
 
 
 _done = _stop = None  # in a worker: iterations done for each label; an event that asks to stop
@@ -85,6 +87,7 @@ def _pretrain_one(job: Job) -> None:
         replace(job.training, seed=job.training.seed + 1 + job.label),
         Outputs(job.folder, rule_name(job.label, job.kind), claimed=True),
         source=job.source,
+        critic=critic_for(job.kind, job.critic) if job.training.critic_weight else None,
         resume=job.resume,
         stop=_stop.is_set,
         on_iteration=count,
@@ -103,6 +106,7 @@ def pretrain(
     resume: bool = False,
     workers: int | None = None,
     device: str = "cpu",
+    critic: Path | None = None,
     only: tuple[int, ...] | None = None,
     progress: bool = True,
     ranks: Ranks | None = None,
@@ -122,7 +126,7 @@ def pretrain(
     workers = max(1, (os.cpu_count() or 1) // ranks.count) if workers is None else workers
     as_whole(workers, "workers", least=1)
     jobs = [
-        Job(d, rule, kind, training, digits.only(d), folder, source, resume, device)
+        Job(d, rule, kind, training, digits.only(d), folder, source, resume, device, critic)
         for d in only[ranks.number :: ranks.count]
     ]
     for job in jobs:

@@ -20,8 +20,10 @@ from nca_lib.checkpoints import (
 )
 from nca_lib.dataset import Pictures
 from nca_lib.errors import InputError
+from nca_lib.judge import Judge
+from nca_lib.reading import count_votes
 from nca_lib.rule import NCA
-from nca_lib.training.losses import Losses, OwnLoss, growth_losses
+from nca_lib.training.losses import Losses, OwnLoss, growth_losses, reading_losses
 from nca_lib.training.optimisers import Optimisers
 from nca_lib.training.pool import Pool
 from nca_lib.training.ranks import Ranks
@@ -82,17 +84,20 @@ def only_writer(folder: Path):
 
 
 class Task(NamedTuple):
-    """Where states start, and what they are compared with."""
+    """Where states start, what they are compared with, and what share of it is right."""
 
     start: Callable[[Tensor, Tensor], Tensor]  # images [B, I, H, W], labels [B] -> [B, C, H, W]
     loss: Callable[[Tensor, Tensor, Tensor], Losses]  # frames [R, B, C, H, W], images, labels
+    right: Callable[[Tensor, Tensor, Tensor], Tensor]  # states [B, C, H, W], images, labels -> [B]
 
 
 def task_of(
-    rule: NCA, config: TrainingConfig, start: Callable | None, loss: OwnLoss | None
+    rule: NCA, config: TrainingConfig, start: Callable | None, loss: OwnLoss | None, critic=None
 ) -> Task:
     """The task of the settings; a start and a loss of one's own take the place of its parts."""
     channels = rule.config.channels
+    if critic is not None:
+        critic = critic.to(rule.kernels)  # its device and its type
 
     def begin(images: Tensor, labels: Tensor) -> Tensor:
         if start is None:
@@ -103,7 +108,10 @@ def task_of(
         return states.to(images)
 
     def losses(frames: Tensor, images: Tensor, labels: Tensor) -> Losses:
-        parts = growth_losses(frames, images, config)
+        if config.task == "read":
+            parts = reading_losses(frames, images, labels, rule.kind, config)
+        else:
+            parts = growth_losses(frames, images, config, critic)
         if loss is None:
             return parts
         own = loss(frames, images, labels)
@@ -111,7 +119,14 @@ def task_of(
             raise InputError(f"loss gave the shape {list(own.shape)}: want one number, its mean")
         return parts._replace(ink=own)
 
-    return Task(begin, losses)
+    def right(states: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        if config.task == "read":
+            tally = count_votes(states, images, rule.kind)  # [B, L]
+            return tally.gather(1, labels[:, None])[:, 0] / tally.sum(1)
+        same = (states[:, : rule.kind.ink] > 0.5) == (images > 0.5)  # [B, I, H, W]
+        return same.float().mean((1, 2, 3))
+
+    return Task(begin, losses, right)
 
 
 @dataclass
@@ -170,7 +185,11 @@ class Run:
 
 
 def new_run(
-    rule: NCA, config: TrainingConfig, ranks: Ranks | None = None, hooks: dict | None = None
+    rule: NCA,
+    config: TrainingConfig,
+    ranks: Ranks | None = None,
+    hooks: dict | None = None,
+    critic: Judge | None = None,
 ) -> Run:
     """The beginning of a run; `hooks` may hold a `start`, a `loss` and an `optimiser`."""
     hooks = hooks or {}
@@ -178,7 +197,7 @@ def new_run(
         rule,
         Optimisers(rule, config, hooks.get("optimiser")),
         Pool.empty(config.pool_size, rule, ranks or Ranks()),
-        task_of(rule, config, hooks.get("start"), hooks.get("loss")),
+        task_of(rule, config, hooks.get("start"), hooks.get("loss"), critic),
         torch.Generator().manual_seed(config.seed),
     )
 

@@ -6,19 +6,22 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from nca_lib.checkpoints import TASKS
 from nca_lib.errors import InputError
 from nca_lib.inputs import as_whole
 from nca_lib.rollout.fire import check_seed
+from nca_lib.training.damage import WOUNDS, Wound
 
-SHARES = ("pool_share", "pool_start", "pool_renewal", "damage_share", "half_share", "switch_share")
-AMOUNTS = ("life_weight", "anchor_weight", "overflow_weight", "kl_weight")
+Task = Literal["grow", "restore", "read"]  # as in checkpoints.TASKS
+SHARES = ("pool_share", "pool_start", "pool_renewal", "damage_share", "switch_share")
+AMOUNTS = ("life_weight", "anchor_weight", "critic_weight", "overflow_weight", "kl_weight")
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """Everything that decides what a training does."""
 
-    task: Literal["grow", "restore"] = "grow"  # start from one cell, or from the blurred picture
+    task: Task = "grow"  # from one cell; sharpen the blurred picture; read the picture
     iterations: int = 1000  # batches that are grown
     batch_size: int = 16  # samples in a batch
     loss_steps: tuple[int, ...] = (20, 24, 28, 32)  # where the loss is taken; the last ends it
@@ -29,10 +32,11 @@ class TrainingConfig:
     pool_start: float = 0.4  # from this share of the iterations on: first grow, then persist
     pool_renewal: float = 0.25  # of the fresh samples that enter the pool; the rest grow on long
     damage_share: float = 0.25  # of the pooled samples that are damaged
-    half_share: float = 0.0  # of the damaged samples that lose a half; the others lose a disc
+    wounds: tuple[Wound, ...] = WOUNDS  # a damaged sample gets one of them, each as likely
     switch_share: float = 0.25  # of the pooled samples that are told to become another picture
     life_weight: float = 0.25  # of the life channel's error, beside the ink's
     anchor_weight: float = 0.0  # of the anchor's error: a mark in the cell that grew first
+    critic_weight: float = 0.0  # of the error in the features that a critic sees (judge.py)
     overflow_weight: float = 0.1  # of the penalty on |state| > 2
     kl_weight: float = 0.05  # of the styles' divergence, nats a pixel, against squared errors
     kl_full: float = 0.5  # share of the iterations in which it rises: first digits, then styles
@@ -43,8 +47,8 @@ class TrainingConfig:
         for name in ("iterations", "batch_size", "pool_size"):
             as_whole(getattr(self, name), name, least=1)
         check_seed(self.seed)
-        if self.task not in ("grow", "restore"):
-            raise InputError(f"task is {self.task!r}: choose 'grow' or 'restore'")
+        if self.task not in TASKS:
+            raise InputError(f"task is {self.task!r}: choose 'grow', 'restore' or 'read'")
         steps = tuple(as_whole(step, "a loss step") for step in self.loss_steps)
         if not steps or list(steps) != sorted(set(steps)) or steps[0] < 1:
             raise InputError(f"loss_steps are {steps}: give increasing numbers from 1 on")
@@ -52,6 +56,9 @@ class TrainingConfig:
             raise InputError("give as many loss_weights as loss_steps, or none")
         object.__setattr__(self, "loss_steps", steps)
         object.__setattr__(self, "loss_weights", tuple(self.loss_weights))
+        object.__setattr__(self, "wounds", tuple(self.wounds))
+        if not self.wounds or set(self.wounds) - set(WOUNDS):
+            raise InputError(f"wounds are {self.wounds}: choose from {', '.join(WOUNDS)}")
         self._check_numbers()
 
     def _check_numbers(self):
