@@ -143,6 +143,9 @@ def save_rule(path: Path, rule: NCA, record: dict) -> None:
 def load_tensors_into(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """`load_state_dict`, but a mismatch is an InputError that names the first wrong tensor."""
     wanted = module.state_dict()
+    for name in wanted.keys() - tensors.keys():
+        if ".flow." in name:  # files from before styles had a flow
+            tensors = tensors | {name: wanted[name]}
     for name in sorted(wanted.keys() | tensors.keys()):
         if name not in tensors:
             raise InputError(f"{path}: tensor {name!r} is missing; the file is of another rule")

@@ -5,10 +5,11 @@ code (which handwriting). The code of a picture is inferred by a small encoder, 
 auto-encoder (Kingma & Welling, 2014), with the rule as the decoder.
 
 Style and code are two scales of one thing. The encoder finds its own scale for codes, and each
-label's codes have their own mean and spread. Once training is over a Gaussian is fitted to the
-codes of each label (Ghosh et al., 2020, "ex-post density estimation"), and from then on a *style*
-is a code measured in that Gaussian: styles follow `N(0, I)` whatever the label, style 0 is the
-average hand, and one style gives ten digits in one handwriting.
+label's codes have their own mean and spread. Once training is over a density is fitted to the
+codes (Ghosh et al., 2020, "ex-post density estimation"): a Gaussian for each label, and if it is
+wanted a flow that bends them into shape (`flow.py`). From then on a *style* is a code measured in
+that density: styles follow `N(0, I)` whatever the label, style 0 is the average hand, and one style
+gives ten digits in one handwriting.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from nca_lib.errors import InputError
+from nca_lib.flow import Flow
 from nca_lib.inputs import as_labels, as_styles, check_images
 from nca_lib.kinds import MNIST, Kind
 
@@ -24,6 +26,7 @@ import torch.nn.functional as F
 from scipy.special import gammaincinv
 from torch import Tensor, nn
 
+FLOW_BATCH = 512  # codes that the flow is fitted to at a time
 USUAL = 0.9  # share of the pictures whose styles count as usual; see `fit_gaussian`
 
 
@@ -74,18 +77,23 @@ class Genome(nn.Module):
         self.labels = nn.Embedding(count, label_dim)
         self.register_buffer("average", torch.empty(count, style_dim))  # code of the average hand
         self.register_buffer("spread", torch.empty(count, style_dim, style_dim))  # triangular
+        self.flow = Flow(style_dim, count) if style_dim else None
         self.forget_styles()
 
     def forget_styles(self) -> None:
         """Styles are codes again, as during training."""
         self.average.zero_()
         self.spread.copy_(torch.eye(self.style_dim))
+        if self.flow is not None:
+            self.flow.forget()
 
-    def fit_styles(self, code: StyleCode, labels: Tensor) -> None:
+    def fit_styles(self, code: StyleCode, labels: Tensor, iterations: int = 0) -> None:
         """Fit a Gaussian to the codes of each label, its `average` and `spread`: `fit_gaussian`.
 
-        Labels with fewer than two pictures keep what they had.
+        Labels with fewer than two pictures keep what they had. With `iterations` above 0 the flow
+        is fitted to what the Gaussians miss.
         """
+        self.forget_styles()
         noise = torch.randn(code.mean.shape, generator=torch.Generator().manual_seed(0))
         drawn = code.sample(
             noise.to(code.mean)
@@ -95,11 +103,30 @@ class Genome(nn.Module):
             if len(codes) > 1:
                 centre, spread = fit_gaussian(codes)
                 self.average[label], self.spread[label] = centre, spread
+        if iterations:
+            self.fit_flow(code, labels, iterations)
+
+    def fit_flow(self, code: StyleCode, labels: Tensor, iterations: int) -> None:
+        """Fit the flow to codes that pictures may be given, measured in their label's Gaussian."""
+        generator, own = torch.Generator().manual_seed(0), self.average
+        mean, deviation = code.mean.to(own), (0.5 * code.log_variance).exp().to(own)
+
+        def draw() -> tuple[Tensor, Tensor]:
+            pick = torch.randint(len(mean), (min(FLOW_BATCH, len(mean)),), generator=generator)
+            noise = torch.randn(len(pick), self.style_dim, generator=generator).to(own)
+            chosen = labels.to(own.device)[pick]
+            return self.centred(mean[pick] + noise * deviation[pick], chosen), chosen
+
+        self.flow.fit(draw, iterations)
+
+    def centred(self, code: Tensor, labels: Tensor) -> Tensor:
+        """Codes `[B, S]` measured in the Gaussian of their label, `[B, S]`."""
+        off = (code - self.average[labels])[:, :, None]  # [B, S, 1]
+        return torch.linalg.solve_triangular(self.spread[labels], off, upper=False)[:, :, 0]
 
     def style_of(self, code: Tensor, labels: Tensor) -> Tensor:
         """Codes `[B, S]` as styles `[B, S]`, the inverse of what `forward` does with a style."""
-        centred = (code - self.average[labels])[:, :, None]  # [B, S, 1]
-        return torch.linalg.solve_triangular(self.spread[labels], centred, upper=False)[:, :, 0]
+        return self.flow.inverse(self.centred(code, labels), labels)[0]
 
     def forward(self, labels: Tensor, style: Tensor | None = None) -> Tensor:
         """Labels `[B]` or one, and styles `[B, S]` (None: zeros, the average hand): `[B, G]`.
@@ -115,7 +142,10 @@ class Genome(nn.Module):
             style = table.new_zeros(len(labels), self.style_dim)
         style = as_styles(style, len(labels), self.style_dim, table)
         embedded = self.labels(labels)  # [B, label_dim]
-        code = self.average[labels] + (self.spread[labels] @ style[:, :, None])[:, :, 0]  # [B, S]
+        if self.flow is None:
+            return embedded
+        bent = self.flow(style, labels)  # [B, S]
+        code = self.average[labels] + (self.spread[labels] @ bent[:, :, None])[:, :, 0]  # [B, S]
         return torch.cat([embedded, code], 1)
 
 

@@ -133,9 +133,11 @@ class NCA(nn.Module):
 
     @property
     def fitted_numbers(self) -> int:
-        """How many numbers were fitted after training: mean and triangular spread of styles."""
-        size = self.config.style_dim
-        return len(self.genome.average) * (size + size * (size + 1) // 2)
+        """How many numbers were fitted after training: the styles' Gaussians, and their flow."""
+        size, flow = self.config.style_dim, self.genome.flow
+        bends = flow is not None and bool(flow.last.any() or flow.offset.any())
+        bent = sum(weight.numel() for weight in flow.weights) if bends else 0
+        return len(self.genome.average) * (size + size * (size + 1) // 2) + bent
 
     @property
     def rule_parameters(self) -> int:
@@ -319,7 +321,9 @@ class NCA(nn.Module):
         return self.genome.style_of(self.encoder(images, labels).mean, labels)
 
     @torch.no_grad()
-    def fit_styles(self, images: Tensor, labels: Tensor, batch: int = 1000) -> None:
+    def fit_styles(
+        self, images: Tensor, labels: Tensor, iterations: int = 0, batch: int = 1000
+    ) -> None:
         """Give styles their scale, from these pictures (`Genome.fit_styles`); after training."""
         if self.encoder is None:
             return
@@ -328,7 +332,7 @@ class NCA(nn.Module):
             for i, y in zip(images.split(batch), labels.split(batch), strict=True)
         ]
         code = StyleCode(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
-        self.genome.fit_styles(code, labels)
+        self.genome.fit_styles(code, labels, iterations)
 
     def settings(self) -> dict:
         """Configuration and kind as plain values, for checkpoints."""

@@ -163,7 +163,7 @@ def train(
             within.callback(log.close)
             rule.record = identity  # whoever watches can see what it is trained for
             rule.genome.forget_styles()  # the encoder's codes reach the rule as they are
-            within.callback(fit_styles, rule, digits)
+            within.callback(fit_styles, run, digits, config)
             bar = tqdm(
                 total=config.iterations, initial=run.iteration, desc=name, leave=False, unit="it",
                 disable=None if progress and ranks.first else True,  # None: unless nobody watches
@@ -228,10 +228,14 @@ def check_training(rule: NCA, digits: Pictures, config: TrainingConfig, ranks: R
     return Pictures(images, labels)
 
 
-def fit_styles(rule: NCA, digits: Pictures) -> None:
-    """Styles get their scale; those of weights that are not finite stay codes."""
+def fit_styles(run: Run, digits: Pictures, config: TrainingConfig) -> None:
+    """Styles get their scale; those of weights that are not finite stay codes.
+
+    The flow takes seconds, and waits for the end of the training.
+    """
+    finished = run.iteration >= config.iterations
     with suppress(torch.linalg.LinAlgError):
-        rule.fit_styles(digits.images, digits.labels)
+        run.rule.fit_styles(digits.images, digits.labels, config.flow_iterations * finished)
 
 
 def close_quietly(bar: tqdm) -> None:

@@ -25,9 +25,9 @@ class Preset:
 # 98.9 % of the pixels right, with Sobel filters 98.5.
 RESTORER = RuleConfig(style_dim=0, perception="patch", hidden=192)
 
-# Ink and life are given and stay; of the 24 channels the last ten are votes.
+# Ink and life are given and stay; of the 22 channels the last ten are votes.
 READER = RuleConfig(
-    channels=24, hidden=104, label_dim=0, style_dim=0, perception="patch", held=(0, 1)
+    channels=22, hidden=112, label_dim=0, style_dim=0, perception="patch", held=(0, 1)
 )
 READ = TrainingConfig(
     task="read",

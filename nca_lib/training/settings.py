@@ -40,12 +40,14 @@ class TrainingConfig:
     overflow_weight: float = 0.1  # of the penalty on |state| > 2
     kl_weight: float = 0.05  # of the styles' divergence, nats a pixel, against squared errors
     kl_full: float = 0.5  # share of the iterations in which it rises: first digits, then styles
+    flow_iterations: int = 0  # of the flow of the styles, fitted when all else is learned; 0: none
     clip_norm: float = 1.0  # longest gradient
     seed: int = 0  # all random draws follow from it
 
     def __post_init__(self):
         for name in ("iterations", "batch_size", "pool_size"):
             as_whole(getattr(self, name), name, least=1)
+        as_whole(self.flow_iterations, "flow_iterations")
         check_seed(self.seed)
         if self.task not in TASKS:
             raise InputError(f"task is {self.task!r}: choose 'grow', 'restore' or 'read'")
