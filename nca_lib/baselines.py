@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from nca_lib.cells import blur
+from nca_lib.blurs import box
 from nca_lib.dataset import Pictures
 
 import torch
@@ -35,7 +35,7 @@ def linear_deblur(train: Pictures, test: Pictures, pictures: int = 2000) -> Tens
     """The best linear 13x13 filter (least squares) from the 5x5 blur back to the picture."""
 
     def single(images: Tensor) -> Tensor:  # [N, I, H, W] -> [N * I, 1, H, W]: one filter for all
-        return blur(images).flatten(0, 1)[:, None]
+        return box(images).flatten(0, 1)[:, None]
 
     def patches(images: Tensor) -> Tensor:  # [N, I, H, W] -> [N * I * H * W, 13 * 13 + 1]
         columns = (

@@ -6,6 +6,7 @@ first, one channel for digits, four for coloured pictures; then life, the anchor
 
 from __future__ import annotations
 
+from nca_lib.blurs import box
 from nca_lib.kinds import MNIST
 
 import torch
@@ -18,7 +19,6 @@ ANCHOR = MNIST.anchor  # where the growth began, for rules that are taught to kn
 ALIVE_ABOVE = 0.1  # Growing NCA (Mordvintsev et al., 2020), "Living cells"
 
 SIZE = MNIST.size[0]  # cells a side, as MNIST has pixels
-BLUR = 5  # side of the box blur, as in the project's origin
 
 
 def alive(state: Tensor, life: int = LIFE) -> Tensor:
@@ -44,17 +44,12 @@ def seed_state(
     return state
 
 
-def blur(images: Tensor) -> Tensor:
-    """5x5 box blur with an empty border, `[B, I, H, W]` to the same."""
-    return F.avg_pool2d(images, BLUR, stride=1, padding=BLUR // 2)
-
-
-def blurred_state(images: Tensor, channels: int) -> Tensor:
-    """The start of restoration, `[B, channels, H, W]`: ink is the blur, life 1 where it shows."""
-    blurred, ink = blur(images), images.shape[1]
-    state = images.new_zeros(len(images), channels, *images.shape[2:])
-    state[:, :ink] = blurred
-    state[:, ink] = (blurred > 0).any(1).to(images.dtype)
+def soft_state(soft: Tensor, channels: int) -> Tensor:
+    """The start of restoration, `[B, channels, H, W]`: ink is the blurred picture, life 1 there."""
+    ink = soft.shape[1]
+    state = soft.new_zeros(len(soft), channels, *soft.shape[2:])
+    state[:, :ink] = soft
+    state[:, ink] = (soft > 0).any(1).to(soft.dtype)
     return state
 
 
@@ -73,7 +68,7 @@ def starts(task: str, images: Tensor, channels: int) -> Tensor:
     A seed for growth, the blurred picture to restore, the picture to read.
     """
     if task == "restore":
-        return blurred_state(images, channels)
+        return soft_state(box(images), channels)
     if task == "read":
         return inked_state(images, channels)
     life = images.shape[1]

@@ -18,12 +18,14 @@ from nca_lib.checkpoints import load, sha256
 from nca_lib.data import DataName, load_data
 from nca_lib.dataset import Dataset
 from nca_lib.errors import InputError
+from nca_lib.evaluation import pixel_accuracy
 from nca_lib.handwriting import read_picture, style_warning
 from nca_lib.inputs import as_labels, as_whole
 from nca_lib.judge import critic_for, judge_for, save_judge, train_judge
 from nca_lib.kinds import Kind
 from nca_lib.plots import save_gif, save_strip
 from nca_lib.report import painter, read_logs, report
+from nca_lib.rival import save_rival, train_rival
 from nca_lib.rollout.fire import check_seed
 from nca_lib.rule import NCA, RuleConfig
 from nca_lib.stopping import Stopped, say
@@ -114,6 +116,7 @@ def refuse_critic(given: Path | None, training: TrainingConfig) -> None:
         raise InputError("--critic can't take effect: --critic-weight is 0")
 
 
+ELSEWHERE = {"task", "blurs", "noise"}  # settings of the trainings that grow nothing
 RULE_FIELDS = {f.name for f in fields(RuleConfig)}
 
 
@@ -128,7 +131,8 @@ class Pretrain(Training):
 
     def __call__(self) -> None:
         usual = PRESETS[self.preset].pretrain
-        refuse(self.training, usual, {"task", "switch_share"}, "a digit's rule knows one digit")
+        refuse(self.training, usual, {"switch_share"}, "a digit's rule knows one digit")
+        refuse(self.training, usual, ELSEWHERE, "use `nca restore` or `nca read`")
         refuse_critic(self.critic, self.training)
         ranks, device = Ranks.join(pick_device(self.device))
         _, data = self.open()
@@ -155,7 +159,8 @@ class Finetune(Training):
     critic: Path | None = None  # of `nca judge`, for --critic-weight; default: the shipped one
 
     def __call__(self) -> None:
-        refuse(self.training, PRESETS[self.preset].finetune, {"task"}, "use `nca restore`")
+        usual = PRESETS[self.preset].finetune
+        refuse(self.training, usual, ELSEWHERE, "use `nca restore` or `nca read`")
         refuse_critic(self.critic, self.training)
         ranks, device = Ranks.join(pick_device(self.device))
         _, data = self.open()
@@ -223,7 +228,13 @@ class Read(Training):
 
     def __call__(self) -> None:
         plan, why = PRESETS[self.preset], "cells that read draw nothing, and are told nothing"
-        names = {"task", "life_weight", "anchor_weight", "critic_weight", "kl_weight", "kl_full"}
+        names = ELSEWHERE | {
+            "life_weight",
+            "anchor_weight",
+            "critic_weight",
+            "kl_weight",
+            "kl_full",
+        }
         refuse(self.training, plan.read, names, why)
         refuse(self.rule, plan.reader, {"label_dim", "style_dim", "held"}, why)
         ranks, device = Ranks.join(pick_device(self.device))
@@ -373,7 +384,7 @@ class Paint:
 
     def __call__(self) -> None:
         started, seed = time.perf_counter(), self.training.seed
-        refuse(self.training, PAINT.training, {"task"}, "use `nca restore --data pictures`")
+        refuse(self.training, PAINT.training, ELSEWHERE, "use `nca restore --data pictures`")
         work = Training(
             data="pictures", data_root=self.data_root, out=self.out, resume=self.resume,
             device=self.device,
@@ -411,6 +422,35 @@ class Judge(Common):
         command = f"nca judge --data {self.data} --epochs {self.epochs} --seed {self.seed}"
         save_judge(self.out, judge, record | {"command": command})
         print(f"reads {record['test_accuracy']:.2%} of the test pictures -> {self.out}")
+
+
+@dataclass(frozen=True)
+class TrainRival(Common):
+    """Train the fair rival: the same encoder and code, a conventional decoder in place of cells."""
+
+    style_dim: int = PRESETS["full"].rule.style_dim
+    kl_weight: float = PRESETS["full"].finetune.kl_weight
+    epochs: int = 12
+    seed: int = 0
+    out: Path = Path("runs/rival.safetensors")
+
+    def __call__(self) -> None:
+        if self.device not in ("auto", "cpu"):
+            raise InputError(
+                f"--device {self.device} can't take effect: a rival needs the CPU only"
+            )
+        _, data = self.open()
+        epochs, length = (
+            as_whole(getattr(self, name), f"--{name.replace('_', '-')}", 1)
+            for name in ("epochs", "style_dim")
+        )
+        if not 0 <= self.kl_weight < float("inf"):
+            raise InputError(f"--kl-weight is {self.kl_weight}: choose 0 or more")
+        seed = check_seed(self.seed)
+        rival, record = train_rival(data, length, self.kl_weight, epochs, seed)
+        save_rival(self.out, rival, record)
+        right = pixel_accuracy(rival.redraw(data.test), data.test.images)
+        print(f"redraws {right:.2%} of the test pixels right -> {self.out}")
 
 
 @dataclass(frozen=True)
@@ -494,6 +534,7 @@ def commands(preset: str) -> dict:
         "redraw": Redraw(picture=tyro.MISSING, label=tyro.MISSING, out=tyro.MISSING),
         "paint": Paint(),
         "judge": Judge(**common),
+        "rival": TrainRival(**common),
         "info": Info(),
     }
 

@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable
 
 from nca_lib import baselines
+from nca_lib.blurs import BLURS, blurred, box, with_noise
 from nca_lib.cells import (
     SIZE,
-    blur,
     disc,
     erase,
     half_plane,
     scattered,
+    soft_state,
     square,
     starts,
     stripes,
@@ -27,6 +28,8 @@ from nca_lib.errors import InputError
 from nca_lib.inputs import as_whole
 from nca_lib.judge import FEATURES, Judge, judge_for
 from nca_lib.kinds import MNIST
+from nca_lib.reading import measure_reading
+from nca_lib.rival import load_rival
 from nca_lib.rollout.fire import check_seed, streams
 from nca_lib.rule import NCA
 
@@ -144,15 +147,16 @@ def measure(grown: Tensor, digits: Pictures, judge: Judge | None) -> dict[str, f
     }
 
 
-def baseline_pictures(train: Pictures, test: Pictures, length: int) -> dict[str, Tensor]:
-    """What every trivial baseline makes of the test pictures, `[N, I, H, W]` each."""
-    return {
+def baseline_pictures(train: Pictures, test: Pictures, length: int, rival=None) -> dict:
+    """What every baseline makes of the test pictures, `[N, I, H, W]` each."""
+    drawn = {
         "black": baselines.black(test),
         "class_mean": baselines.class_mean(train, test),
-        "blur_threshold": blur(test.images),
+        "blur_threshold": box(test.images),
         "linear_deblur": baselines.linear_deblur(train, test),
         "class_pca": baselines.class_pca(train, length).redraw(test),
     }
+    return drawn if rival is None else drawn | {"conv_decoder": rival.redraw(test)}
 
 
 def per_class(
@@ -229,6 +233,25 @@ def measured(shown: dict, digits: Pictures, by: Callable[[Tensor, Tensor], float
         name: {when: by(ink, digits.images[: len(ink)]) for when, ink in row.items()}
         for name, row in shown.items()
     }
+
+
+def other_blurs(rule: NCA, digits: Pictures, seed: int) -> dict[str, dict[str, float]]:
+    """Pixel accuracy of pictures that were blurred in other ways: left alone, and restored.
+
+    `noise`: normal noise of 0.02 upon the usual blur.
+    """
+    generator, seeds = torch.Generator().manual_seed(seed), streams(len(digits), seed, MAIN)
+    soft = {name: blurred(digits.images, name) for name in BLURS[1:]}
+    soft["noise"] = with_noise(box(digits.images), 0.02, generator)
+    results = {}
+    for name, images in soft.items():
+        state = soft_state(images, rule.config.channels)
+        grown = roll_out(rule, state, digits.labels, None, (rule.trained_steps,), seeds)[-1]
+        results[name] = {
+            "left_alone": pixel_accuracy(images, digits.images),
+            "restored": pixel_accuracy(grown[:, : rule.kind.ink], digits.images),
+        }
+    return results
 
 
 def blank(rule: NCA, count: int) -> Tensor:
@@ -397,9 +420,12 @@ def evaluate(
     judge, steps, seed = judge or judge_for(rule.kind), rule.trained_steps, check_seed(seed)
     ink = redraw(rule, digits, (steps,), seed)[-1, :, : rule.kind.ink]  # [N, I, H, W]
     length = rule.config.style_dim or 16
-    rivals = baseline_pictures(data.train, digits, length)
+    rival = load_rival() if rule.kind == MNIST else None
+    rivals = baseline_pictures(data.train, digits, length, rival)
     beside = {name: measure(images, digits, judge) for name, images in rivals.items()}
     beside["class_pca"]["numbers"] = length
+    if rival is not None:
+        beside["conv_decoder"]["numbers"] = rival.record["style_dim"]
     results = {
         "n": len(digits), "split": split, "seed": seed, "task": rule.task, "steps": steps,
         "weights": rule.record.get("sha256"), "data": data.name,
@@ -411,6 +437,8 @@ def evaluate(
         "baselines": beside,
         **behaviour(rule, digits, seed),
     }  # fmt: skip
+    if rule.task == "restore":
+        results["other_blurs"] = other_blurs(rule, digits.limit(SUBSET), seed)
     every = len(rule.known) == len(rule.kind.classes) > 1
     if judge is not None and every and rule.task == "grow":
         results["switching"] = switching(rule, steps, seed, judge)
@@ -419,3 +447,20 @@ def evaluate(
         results["samples"] = samples(rule, data, digits, seed, judge) if enough else None
     results["seconds"] = round(time.perf_counter() - started, 1)
     return results
+
+
+def evaluate_reading(
+    rule: NCA, data: Dataset, *, split: str = "test", seed: int = 0, limit: int | None = None
+) -> dict:
+    """Everything that is measured of cells that read (`reading.measure_reading`), for JSON.
+
+    Raises:
+        InputError: as `evaluate`, and for a rule that reads nothing.
+    """
+    started, digits = time.perf_counter(), digits_for(rule, data, split, limit)
+    return {
+        "n": len(digits), "split": split, "seed": check_seed(seed), "task": rule.task,
+        "weights": rule.record.get("sha256"), "data": data.name, "held_out": data.held_out,
+        "parameters": rule.rule_parameters, **measure_reading(rule, digits, seed),
+        "seconds": round(time.perf_counter() - started, 1),
+    }  # fmt: skip

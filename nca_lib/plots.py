@@ -9,10 +9,12 @@ import io
 from pathlib import Path
 
 from nca_lib.checkpoints import write_atomically
+from nca_lib.kinds import MNIST, Kind
+from nca_lib.reading import votes
 
 import numpy as np
 import torch
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -241,6 +243,17 @@ def progress_picture(ink: Tensor, columns: int = 10, scale: int = 3) -> Image.Im
     table = torch.cat([ink, lacking]).unflatten(0, (-1, columns))  # [R, K, I, H, W]
     image = Image.fromarray((255 * side_by_side(table)).byte().numpy())
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+
+
+def vote_colours(states: Tensor, kind: Kind = MNIST) -> Tensor:
+    """What cells that read vote for, `[N, C, H, W]` -> red, green, blue, opacity `[N, 4, H, W]`.
+
+    Each class has a colour of matplotlib's `tab10`; a cell is as opaque as its ink.
+    """
+    table = states.new_tensor(colormaps["tab10"].colors)  # [10, 3]
+    chosen = votes(states, kind).argmax(1) % len(table)  # [N, H, W]
+    opacity = states[:, : kind.ink].amax(1, keepdim=True).clamp(0, 1)
+    return torch.cat([table[chosen].movedim(-1, 1), opacity], 1)
 
 
 def save_picture(image: Image.Image, path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from nca_lib.checkpoints import write_atomically
 from nca_lib.dataset import Dataset, Pictures
-from nca_lib.evaluation import MAIN, digits_for, evaluate, redraw
+from nca_lib.errors import InputError
+from nca_lib.evaluation import MAIN, digits_for, evaluate, evaluate_reading, redraw
 from nca_lib.judge import Judge
 from nca_lib.plots import (
     accuracy_by_step,
@@ -18,7 +19,9 @@ from nca_lib.plots import (
     progress_picture,
     save_figure,
     save_picture,
+    vote_colours,
 )
+from nca_lib.reading import READING_STEPS
 from nca_lib.rollout.fire import streams
 from nca_lib.rule import NCA
 from nca_lib.training.run import read_log
@@ -53,6 +56,23 @@ def table(results: dict) -> str:
             f"styles from the prior: judge reads {row['judge_accuracy']:.2%} as their label, "
             f"FID {row['fid']:.1f}, coverage {row['coverage']:.1%}"
         )
+    return "\n".join(lines)
+
+
+def reading_table(results: dict) -> str:
+    """What cells that read get right, as text."""
+    lines = []
+    for step in READING_STEPS:
+        row = results[f"after_{step}_steps"]
+        lines.append(
+            f"after {step} steps: {row['cells']:.2%} of the cells with ink vote right, in "
+            f"{row['agree']:.2%} of the pictures all agree"
+        )
+    row = results["replaced"]
+    lines.append(
+        f"{row['steps']} steps after the picture was replaced: {row['read']:.2%} are read anew, "
+        f"{row['cells']:.2%} of the cells vote right"
+    )
     return "\n".join(lines)
 
 
@@ -140,8 +160,14 @@ def report(
     judge: Judge | None = None,
 ) -> list[Path]:
     """Evaluate, print the table, write JSON and figures; returns what was written."""
-    results = evaluate(rule, data, split=split, seed=seed, limit=limit, judge=judge)
-    print(table(results))
+    if rule.task == "read":
+        if figures is not None or judge is not None:
+            raise InputError("a reading rule draws nothing: --figures and --judge have no effect")
+        results = evaluate_reading(rule, data, split=split, seed=seed, limit=limit)
+        print(reading_table(results))
+    else:
+        results = evaluate(rule, data, split=split, seed=seed, limit=limit, judge=judge)
+        print(table(results))
     written = []
     if json_file is not None:
         write_atomically(json_file, (json.dumps(results, indent=2) + "\n").encode())
@@ -163,7 +189,8 @@ def painter(data: Dataset, path: Path, steps: int):
 
     def paint(rule: NCA, iteration: int) -> None:
         if len(digits):
-            ink = redraw(rule, digits, (steps,))[-1, :, : rule.kind.ink]
-            save_picture(progress_picture(ink), path)
+            states = redraw(rule, digits, (steps,))[-1]
+            reads, ink = rule.task == "read", states[:, : rule.kind.ink]
+            save_picture(progress_picture(vote_colours(states, rule.kind) if reads else ink), path)
 
     return paint

@@ -9,12 +9,12 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "nca_lib"
 ORDER = [  # nothing imports what stands below it
-    "errors", "stopping", "kinds", "cells", "inputs", "rollout.fire", "rollout.plan",
-    "rollout.dense", "rollout.sparse", "rollout.compiled", "rollout", "genome", "rule",
+    "errors", "stopping", "kinds", "blurs", "cells", "inputs", "rollout.fire", "rollout.plan",
+    "rollout.dense", "rollout.sparse", "rollout.compiled", "rollout", "flow", "genome", "rule",
     "checkpoints", "dataset", "torchvision_sets", "folder", "data", "handwriting",
     "judge", "reading", "training.damage", "training.settings", "training.losses", "training.optimisers", "training.ranks",
     "training.pool", "training.run", "training.batch", "training.loop", "training",
-    "training.presets", "training.pretraining", "baselines", "evaluation", "plots",
+    "training.presets", "training.pretraining", "baselines", "rival", "evaluation", "plots",
     "report", "live", "widgets", "exercises", "cli", "__main__",
 ]  # fmt: skip
 FILES = {

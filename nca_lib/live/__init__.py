@@ -1,7 +1,8 @@
 """The live rule: the rule running in the reader's browser, in a notebook or on a page.
 
-`rule.js` computes a step, `encoder.js` infers styles; `world.js` holds digits that live together,
-`stage.js` draws them and listens to the pointer, `pad.js` is written on, and `live.js` is the page.
+`rule.js` computes a step, `flow.js` bends styles, `encoder.js` infers them; `world.js` holds digits
+that live together, `stage.js` draws them and listens to the pointer, `pad.js` is written on, and
+`live.js` is the page.
 `player.js` shows growths that were recorded.
 """
 
@@ -16,21 +17,27 @@ from nca_lib.rule import NCA
 import torch
 from torch import Tensor
 
-PARTS = (
-    "rule.js", "encoder.js", "world.js", "controls.js", "style.js", "scheme.js", "pad.js",
-    "stage.js", "tour.js", "link.js", "live.js",
-)  # fmt: skip
-OWN_IMPORT = re.compile(r'^import [^;]*? from "\./[\w.]+";\n', re.M)
+OWN_IMPORT = re.compile(r'^import [^;]*? from "\./([\w.]+)";\n', re.M)
 FEATURES = ("slant", "weight", "width")
 
 
 def module(*parts: str) -> str:
-    """The parts (default: those of the live rule) joined into one ES module that imports nothing.
+    """The parts (default: the live rule) and what they import, as one ES module without imports.
 
     A notebook's widget and a page opened as a file can't import a second file.
     """
-    texts = [(files(__name__) / part).read_text(encoding="utf-8") for part in parts or PARTS]
-    return "\n".join(OWN_IMPORT.sub("", text) for text in texts)
+    texts: dict[str, str] = {}
+
+    def take(part: str) -> None:
+        text = (files(__name__) / part).read_text(encoding="utf-8")
+        for other in OWN_IMPORT.findall(text):
+            if other not in texts:
+                take(other)
+        texts[part] = OWN_IMPORT.sub("", text)
+
+    for part in parts or ("live.js",):
+        take(part)
+    return "\n".join(texts.values())
 
 
 def features(ink: Tensor) -> Tensor:

@@ -8,6 +8,8 @@
 // Shapes: C channels, K kernels, D hidden units, G numbers in a genome. A grid is kept as rows
 // [(H + 2) * (W + 2), C], a row a cell, with an empty border around; wide = W + 2.
 
+import { Flow } from "./flow.js";
+
 // ---- fire.py: which cells update in a step, drawn from a counter --------------------------------
 
 const GOLDEN = 0x9e3779b9; // 2**32 / golden ratio
@@ -69,6 +71,7 @@ function half(bits) {
 const TYPES = {
   F32: [4, (view, k) => view.getFloat32(4 * k, true)],
   F16: [2, (view, k) => half(view.getUint16(2 * k, true))],
+  I64: [8, (view, k) => Number(view.getBigInt64(8 * k, true))], // small ones: kept as float32
 };
 
 /** A safetensors file is 8 bytes of length, a JSON header, then raw numbers: [header, rest]. */
@@ -84,7 +87,7 @@ function readHeader(buffer) {
 
 /** One tensor, {shape, data: Float32Array}, from its entry in the header and the raw numbers. */
 function readTensor(name, { dtype, shape, data_offsets: [from, to] }, numbers) {
-  if (!(dtype in TYPES)) throw new Error(`tensor ${name} is ${dtype}: F32 and F16 can be read`);
+  if (!(dtype in TYPES)) throw new Error(`tensor ${name} is ${dtype}: F32, F16, I64 can be read`);
   const [size, read] = TYPES[dtype], length = shape.reduce((a, b) => a * b, 1);
   if (!(from >= 0) || to - from !== length * size || to > numbers.byteLength) {
     throw new Error(`damaged: tensor ${name} does not lie inside the file`);
@@ -186,6 +189,8 @@ export class Rule {
     this.labels = this.tensor("genome.labels.weight", labels, label_dim);
     this.average = this.tensor("genome.average", labels, style_dim);
     this.spread = this.tensor("genome.spread", labels, style_dim, style_dim); // triangular
+    const bends = Object.keys(this.tensors).some((name) => name.startsWith("genome.flow."));
+    this.flow = bends ? new Flow(this) : null; // old rules bend no styles
   }
 
   /** The numbers of a tensor, which has to have this shape. */
@@ -206,10 +211,12 @@ export class Rule {
     if (style && style.length !== style_dim) throw new Error(`a style has ${style_dim} numbers`);
     const genome = new Float32Array(label_dim + style_dim);
     genome.set(this.labels.subarray(label * label_dim, (label + 1) * label_dim));
+    const told = style ?? new Float32Array(style_dim); // the average hand
+    const bent = this.flow?.forward(told, label) ?? told;
     for (let r = 0; r < style_dim; r++) {
       let code = this.average[label * style_dim + r];
       const row = (label * style_dim + r) * style_dim;
-      for (let c = 0; c < style_dim; c++) code += this.spread[row + c] * (style?.[c] ?? 0);
+      for (let c = 0; c < style_dim; c++) code += this.spread[row + c] * bent[c];
       genome[label_dim + r] = code;
     }
     return genome;
@@ -217,14 +224,14 @@ export class Rule {
 
   /** A code [S] as style [S]: the inverse of what `genome` does, by forward substitution. */
   styleOf(code, label) {
-    const size = this.config.style_dim, style = new Float32Array(size);
+    const size = this.config.style_dim, bent = new Float64Array(size);
     for (let r = 0; r < size; r++) {
       const row = (label * size + r) * size;
       let rest = code[r] - this.average[label * size + r];
-      for (let c = 0; c < r; c++) rest -= this.spread[row + c] * style[c];
-      style[r] = rest / this.spread[row + r];
+      for (let c = 0; c < r; c++) rest -= this.spread[row + c] * bent[c];
+      bent[r] = rest / this.spread[row + r];
     }
-    return style;
+    return Float32Array.from(this.flow?.inverse(bent, label) ?? bent);
   }
 
   /** The hidden layer's bias with the genome's say, out [D]. */

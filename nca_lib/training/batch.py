@@ -92,7 +92,9 @@ def share_out(run: Run, digits: Pictures, config: TrainingConfig, draws: Draws, 
     damaged = going_on & (pooled < new + len(draws.regions))
     states[damaged] = erase(states[damaged], draws.regions[pooled[damaged] - new])
     pictures = torch.cat([draws.pictures[ours], pictures[going_on]])  # [b]
-    first = run.task.start(digits.images[pictures].to(states), digits.labels[pictures])
+    first = run.task.start(
+        digits.images[pictures].to(states), digits.labels[pictures], draws.seeds[mine]
+    )
     begin, held = len(mine) - len(pooled), list(run.rule.config.held)
     states[:, held] = first[begin:, held]  # what is given follows the picture, and can't be hurt
     dead = (states[:, run.rule.kind.life] <= ALIVE_ABOVE).flatten(1).all(1)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from nca_lib.cells import starts
+from nca_lib.blurs import blurred_at_random
+from nca_lib.cells import soft_state, starts
 from nca_lib.checkpoints import (
     RUN,
     load_tensors_into,
@@ -86,7 +87,7 @@ def only_writer(folder: Path):
 class Task(NamedTuple):
     """Where states start, what they are compared with, and what share of it is right."""
 
-    start: Callable[[Tensor, Tensor], Tensor]  # images [B, I, H, W], labels [B] -> [B, C, H, W]
+    start: Callable[[Tensor, Tensor, Tensor], Tensor]  # images, labels, streams -> [B, C, H, W]
     loss: Callable[[Tensor, Tensor, Tensor], Losses]  # frames [R, B, C, H, W], images, labels
     right: Callable[[Tensor, Tensor, Tensor], Tensor]  # states [B, C, H, W], images, labels -> [B]
 
@@ -99,7 +100,10 @@ def task_of(
     if critic is not None:
         critic = critic.to(rule.kernels)  # its device and its type
 
-    def begin(images: Tensor, labels: Tensor) -> Tensor:
+    def begin(images: Tensor, labels: Tensor, streams: Tensor) -> Tensor:
+        if start is None and config.task == "restore":
+            soft = blurred_at_random(images, config.blurs, config.noise, streams)
+            return soft_state(soft, channels)
         if start is None:
             return starts(config.task, images, channels)
         states, wanted = start(images, labels), (len(images), channels, *rule.kind.size)

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from nca_lib.blurs import BLURS, Blur
 from nca_lib.checkpoints import TASKS
 from nca_lib.errors import InputError
 from nca_lib.inputs import as_whole
@@ -14,7 +15,7 @@ from nca_lib.training.damage import WOUNDS, Wound
 
 Task = Literal["grow", "restore", "read"]  # as in checkpoints.TASKS
 SHARES = ("pool_share", "pool_start", "pool_renewal", "damage_share", "switch_share")
-AMOUNTS = ("life_weight", "anchor_weight", "critic_weight", "overflow_weight", "kl_weight")
+AMOUNTS = ("noise", "life_weight", "anchor_weight", "critic_weight", "overflow_weight", "kl_weight")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class TrainingConfig:
     task: Task = "grow"  # from one cell; sharpen the blurred picture; read the picture
     iterations: int = 1000  # batches that are grown
     batch_size: int = 16  # samples in a batch
+    blurs: tuple[Blur, ...] = ("box5",)  # of pictures to restore, each as likely
+    noise: float = 0.0  # upon half of those: its largest standard deviation
     loss_steps: tuple[int, ...] = (20, 24, 28, 32)  # where the loss is taken; the last ends it
     loss_weights: tuple[float, ...] = ()  # of the loss steps; none: all alike
     learning_rate: float = 2e-3  # the highest of the one-cycle schedule, for Adam; Muon's is 10x
@@ -59,6 +62,9 @@ class TrainingConfig:
         object.__setattr__(self, "loss_steps", steps)
         object.__setattr__(self, "loss_weights", tuple(self.loss_weights))
         object.__setattr__(self, "wounds", tuple(self.wounds))
+        object.__setattr__(self, "blurs", tuple(self.blurs))
+        if not self.blurs or set(self.blurs) - set(BLURS):
+            raise InputError(f"blurs are {self.blurs}: choose from {', '.join(BLURS)}")
         if not self.wounds or set(self.wounds) - set(WOUNDS):
             raise InputError(f"wounds are {self.wounds}: choose from {', '.join(WOUNDS)}")
         self._check_numbers()

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import nca_lib
 from nca_lib import live
-from nca_lib.cells import ALIVE_ABOVE, blurred_state, disc, erase, seed_state
+from nca_lib.cells import ALIVE_ABOVE, disc, erase, seed_state, starts
 from nca_lib.checkpoints import RULE, write_tensors
 from nca_lib.data import load_digits
+from nca_lib.kinds import Kind
 from nca_lib.rollout.dense import dense_rollout
 from nca_lib.rollout.fire import fire_mask, streams
 from nca_lib.rule import NCA, RuleConfig
@@ -170,7 +171,7 @@ def test_damage_and_another_label_as_in_pytorch(page):
 
 def test_restoration_as_in_pytorch(page):
     digits = load_digits("embedded").test.limit(8)
-    start = blurred_state(digits.images, 16)
+    start = starts("restore", digits.images, 16)
     print(compare(page, "restore", start, streams(8, 1), (digits.labels, None, 64, None)).max())
 
 
@@ -302,6 +303,120 @@ def test_styles_of_pictures_as_in_pytorch(page):
     )  # fmt: skip
     assert np.max(apart) < CLOSE
     assert styles.abs().max() > 1
+
+
+FLOWS = [  # length of a style, classes, layers and hidden units of the flow
+    (1, 10, 8, 64), (2, 3, 8, 64), (5, 10, 3, 24), (16, 10, 8, 64),
+]  # fmt: skip
+
+
+def bent_rule(length, classes) -> NCA:
+    """A small rule whose flow bends styles at random."""
+    torch.manual_seed(length)
+    config = RuleConfig(channels=4, hidden=8, label_dim=3, style_dim=length)
+    rule = NCA(config, Kind(tuple("abcdefghij"[:classes]), 1, (28, 28))).eval()
+    genome, flow = rule.genome, rule.genome.flow
+    genome.average.normal_()
+    genome.spread.copy_(torch.eye(length) + 0.2 * torch.randn(genome.spread.shape).tril(-1))
+    for tensor, spread in ((flow.bias, 0.5), (flow.last, 0.2), (flow.offset, 0.1)):
+        tensor.normal_(0, spread)
+    return rule
+
+
+def write_rule(path, rule, without="no such name", **changes):
+    """A rule's file, perhaps without some tensors, or with others in their place."""
+    tensors = {name: t for name, t in rule.state_dict().items() if without not in name}
+    write_tensors(path, RULE, tensors | changes, record={}, config=rule.settings())
+
+
+def tell(page, path, labels, styles, codes) -> list[torch.Tensor]:
+    """The live rule's genomes of styles, and the styles of codes."""
+    found = page.evaluate(
+        """([file, cases]) => { const rule = live.parseRule(bytes(file));
+        return cases.map(([label, style, code]) => [rule.genome(label, style && floats(style)),
+          rule.styleOf(floats(code), label)].map((a) => [...a])); }""",
+        [file_of(path), [
+            (int(y), None if styles is None else packed(styles[b]), packed(codes[b]))
+            for b, y in enumerate(labels)
+        ]],
+    )  # fmt: skip
+    return [torch.tensor(each) for each in zip(*found, strict=True)]
+
+
+def assert_near(found, wanted, most=1e-5):
+    torch.testing.assert_close(found.double(), wanted.double(), rtol=most, atol=most)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("length", "classes", "layers", "units"), FLOWS)
+def test_styles_are_bent_as_in_pytorch(page, tmp_path, monkeypatch, length, classes, layers, units):
+    monkeypatch.setattr("nca_lib.flow.LAYERS", layers)
+    monkeypatch.setattr("nca_lib.flow.HIDDEN", units)
+    rule, path = bent_rule(length, classes), tmp_path / "bent.safetensors"
+    write_rule(path, rule)
+    genome, labels = rule.double().genome, torch.arange(classes).repeat(4)
+    styles = torch.randn(len(labels), length)
+    wanted = genome(labels, styles)
+    codes = wanted[:, 3:].float()
+    told, back = tell(page, path, labels, styles, codes)
+    assert_near(told, wanted)
+    assert_near(back, genome.style_of(codes.double(), labels))
+    assert (genome.centred(wanted[:, 3:], labels) - styles).abs().amax(1).median() > 0.5  # bent
+    average, _ = tell(page, path, labels, None, codes)
+    assert_near(average, genome(labels))
+    undone = page.evaluate(
+        """([file, cases]) => { const { flow } = live.parseRule(bytes(file));
+        return cases.map(([label, style]) => furthest(floats(style),
+          flow.inverse(flow.forward(floats(style), label), label))); }""",
+        [file_of(path), [(int(y), packed(s)) for y, s in zip(labels, styles, strict=True)]],
+    )
+    assert max(undone) < 1e-6
+
+
+@torch.inference_mode()
+def test_rules_from_before_styles_had_a_flow_work_as_they_did(page, tmp_path):
+    path, labels = tmp_path / "old.safetensors", torch.arange(10)
+    write_rule(path, bent_rule(5, 10), without=".flow.")
+    genome, styles = nca_lib.load(path).double().genome, torch.randn(10, 5)
+    codes = genome.average + (genome.spread @ styles.double()[:, :, None])[:, :, 0]
+    told, back = tell(page, path, labels, styles, codes)
+    assert_near(told[:, 3:], codes)
+    assert_near(told, genome(labels, styles))
+    assert_near(back, styles)
+
+
+def test_whole_numbers_are_read(page, tmp_path):
+    rule, whole = bent_rule(5, 10), torch.tensor([[-3, 0], [7, 2**24]])
+    write_rule(tmp_path / "whole.safetensors", rule, whole=whole)
+    found = page.evaluate(
+        """(file) => { const { tensors } = live.parseRule(bytes(file));
+        return ["genome.flow.orders", "whole"].map((name) =>
+          [tensors[name].shape, [...tensors[name].data]]); }""",
+        file_of(tmp_path / "whole.safetensors"),
+    )
+    orders = rule.genome.flow.orders
+    assert found == [[list(t.shape), t.flatten().tolist()] for t in (orders, whole)]
+
+
+def test_flows_that_fit_no_rule_are_refused_in_one_sentence(page, tmp_path):
+    rule, path = bent_rule(5, 10), tmp_path / "bent.safetensors"
+    orders, last = (rule.genome.flow.state_dict()[name] for name in ("orders", "last"))
+    cases = [
+        ({"without": "flow.last"}, "flow.last is missing"),
+        ({"without": "flow.orders"}, "flow.orders is missing"),
+        ({"without": "flow.bias"}, "flow.bias is missing"),
+        ({"genome.flow.last": last[:, 1:]}, "has shape [8,5,64], its configuration: [8,6,64]"),
+        ({"genome.flow.orders": orders + 1}, "flow.orders holds no orders"),
+        ({"genome.flow.orders": 0 * orders}, "flow.orders holds no orders"),
+    ]
+    for changes, wanted in cases:
+        write_rule(path, rule, **changes)
+        message = page.evaluate(
+            """(file) => { try { live.parseRule(bytes(file)); return "taken"; }
+            catch (error) { return error.message; } }""",
+            file_of(path),
+        )
+        assert wanted in message, message
 
 
 def test_a_drawing_is_prepared_as_mnist_was(page):
