@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LAYERS = 8
-HIDDEN = 64
+LAYERS = 6
+HIDDEN = 48
 STRETCH = 1.5  # a coupling scales by exp(-1.5) to exp(1.5)
 RATE = 4e-3  # highest learning rate of the fit
 

@@ -1,17 +1,23 @@
-"""States: the seed, life, the blur, the starts of both tasks, damage; on grids of any sides."""
+"""States: the seed, life, the starts of all tasks, damage; on grids of any sides."""
+
+import math
 
 from nca_lib import cells
+from nca_lib.blurs import box
 from nca_lib.cells import (
     alive,
-    blur,
-    blurred_state,
     disc,
     erase,
+    half_at,
     half_plane,
+    inked_state,
+    scattered,
     seed_state,
     sides,
+    soft_state,
     square,
     starts,
+    stripes,
 )
 
 import pytest
@@ -20,7 +26,7 @@ import torch
 
 def test_the_channels_have_their_places():
     assert (cells.INK, cells.LIFE, cells.ANCHOR) == (0, 1, 2)
-    assert (cells.ALIVE_ABOVE, cells.SIZE, cells.BLUR) == (0.1, 28, 5)
+    assert (cells.ALIVE_ABOVE, cells.SIZE) == (0.1, 28)
 
 
 def test_one_number_means_a_square():
@@ -56,28 +62,29 @@ def test_a_cell_lives_by_more_than_a_tenth_next_to_it():
     ]
 
 
-def test_the_blur_is_the_mean_of_five_by_five_beyond_the_edge_too():
-    images = torch.zeros(1, 1, 28, 40)
-    images[0, 0, 10, 20] = 1.0
-    images[0, 0, 0, 0] = 0.5
-    wanted = torch.zeros(1, 1, 28, 40)
-    wanted[0, 0, 8:13, 18:23] = 1 / 25
-    wanted[0, 0, :3, :3] = 0.5 / 25
-    torch.testing.assert_close(blur(images), wanted)
-
-
 def test_restoration_starts_from_the_blur_with_life_where_it_shows():
-    images = torch.zeros(2, 1, 28, 40, dtype=torch.float64)
-    images[1, 0, 10, 20] = 1.0
-    state = blurred_state(images, 5)
+    soft = torch.zeros(2, 1, 28, 40, dtype=torch.float64)
+    soft[1, 0, 8:13, 18:23] = 1 / 25
+    state = soft_state(soft, 5)
     assert state.shape == (2, 5, 28, 40)
     assert state.dtype == torch.float64
     assert not state[0].any()
-    assert torch.equal(state[:, :1], blur(images))
-    life = torch.zeros(28, 40, dtype=torch.float64)
-    life[8:13, 18:23] = 1.0
-    assert torch.equal(state[1, 1], life)
+    assert torch.equal(state[:, :1], soft)
+    assert torch.equal(state[:, 1], (soft[:, 0] > 0).double())
     assert not state[:, 2:].any()
+
+
+def test_reading_starts_from_the_picture_with_life_where_it_shows():
+    """Ink of a tenth is no ink yet; of colours any channel may show."""
+    images = torch.zeros(2, 2, 28, 40, dtype=torch.float64)
+    images[0, 1, 3, 4], images[1, 0, 5, 6], images[1, :, 7, 8] = 0.11, 1.0, 0.1
+    state = inked_state(images, 6)
+    assert state.shape == (2, 6, 28, 40)
+    assert state.dtype == torch.float64
+    assert torch.equal(state[:, :2], images)
+    assert state[:, 2].nonzero().tolist() == [[0, 3, 4], [1, 5, 6]]
+    assert set(state[:, 2].unique().tolist()) == {0.0, 1.0}
+    assert not state[:, 3:].any()
 
 
 def test_each_task_has_its_start():
@@ -85,7 +92,8 @@ def test_each_task_has_its_start():
     grown = starts("grow", images, 4)
     assert torch.equal(grown, seed_state(2, 4, (28, 40)).double())
     assert grown.dtype == torch.float64
-    assert torch.equal(starts("restore", images, 4), blurred_state(images, 4))
+    assert torch.equal(starts("restore", images, 4), soft_state(box(images), 4))
+    assert torch.equal(starts("read", images, 4), inked_state(images, 4))
 
 
 def test_what_is_erased_is_zero_in_all_channels_and_nothing_else_is():
@@ -152,3 +160,61 @@ def test_half_planes(side, rows, columns):
 def test_of_an_odd_number_the_middle_is_below_and_to_the_right():
     sizes = {side: half_plane(side, (5, 7)).sum() for side in ("top", "bottom", "left", "right")}
     assert sizes == {"top": 14, "bottom": 21, "left": 15, "right": 20}
+
+
+def turned(quarters):
+    return torch.tensor([quarters * math.pi / 2])
+
+
+def test_half_planes_at_any_angle():
+    """At 0 the cells to the right are taken, a quarter later those below; at 45 degrees both."""
+    centre = torch.tensor([13.5]), torch.tensor([19.5])
+    for quarters, side in enumerate(("right", "bottom", "left", "top")):
+        region = half_at(*centre, turned(quarters), (28, 40))
+        assert torch.equal(region[0], half_plane(side, (28, 40)))
+    y, x = torch.arange(28)[:, None], torch.arange(40)
+    slanted = half_at(torch.tensor([3.25]), torch.tensor([5.0]), turned(0.5), (28, 40))
+    assert torch.equal(slanted[0], x + y > 8.25)
+
+
+def test_stripes_are_as_wide_as_the_gaps_between_them():
+    """The first begins at the edge, where the phase is 0; half a cycle later gaps are bands."""
+    width, none = torch.tensor([3.0]), torch.tensor([0.0])
+    wanted = torch.arange(40) % 6 < 3
+    upright = stripes(turned(0), width, none, (28, 40))
+    assert upright.dtype == torch.bool
+    assert torch.equal(upright[0], wanted.expand(28, 40))
+    level = stripes(turned(1), width, none, (28, 40))
+    assert torch.equal(level[0], wanted[:28, None].expand(28, 40))
+    assert torch.equal(stripes(turned(0), width, none + 0.5, (28, 40)), ~upright)
+    assert stripes(turned(0), width, none).shape == (1, 28, 28)
+
+
+def test_stripes_of_each_sample():
+    """Two alike, one of 1.5 cells along a diagonal; each is drawn as when alone."""
+    angle, width = torch.tensor([0.0, 0.0, math.pi / 4]), torch.tensor([2.0, 2.0, 1.5])
+    phase = torch.tensor([0.25, 0.25, 0.125])
+    together = stripes(angle, width, phase, (28, 40))
+    assert torch.equal(together[0], together[1])
+    assert together[0, 0, :5].tolist() == [True, False, False, True, True]  # one began before the edge
+    for k in range(3):
+        one = slice(k, k + 1)
+        assert torch.equal(stripes(angle[one], width[one], phase[one], (28, 40))[0], together[k])
+    assert torch.equal(together[2, 1:, :-1], together[2, :-1, 1:])  # the same along the diagonal
+    across = together[2].diagonal().float()  # sqrt(2) from cell to cell
+    assert across.diff().abs().sum().item() == pytest.approx(27 * math.sqrt(2) / 1.5, abs=1)
+
+
+def test_scattered_cells_follow_from_the_generator():
+    def draw(share, seed=0):
+        return scattered(50, share, torch.Generator().manual_seed(seed), (28, 40))
+
+    region = draw(0.3)
+    assert region.shape == (50, 28, 40)
+    assert torch.equal(region, draw(0.3))
+    assert not torch.equal(region, draw(0.3, 1))
+    assert not torch.equal(region[0], region[1])
+    assert region.double().mean().item() == pytest.approx(0.3, abs=0.01)  # five deviations
+    assert not (region & ~draw(0.6)).any()  # more of the same draws
+    assert not draw(0.0).any()
+    assert draw(1.0).all()

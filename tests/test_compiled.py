@@ -125,11 +125,11 @@ def test_without_gradients_nothing_is_kept():
     weights = nca.perceived.weight.t(), nca.told(genome), nca.update.weight.t()
     arrays = [compiled.as_array(w) for w in weights]
     frames = torch.empty(1, *state.shape).numpy()
-    physics = compiled.physics_of(plan(1, (1,)), 6, frames.dtype)
+    physics, block = compiled.physics_of(plan(1, (1,)), 6, frames.dtype), compiled.block_size(360)
     for keep in (False, True):
         _, cells, values, marks = compiled.forward(
             0, state.numpy(), *arrays, seeds.numpy(), 2000, torch.tensor([2000]).numpy(), 0,
-            physics, keep, frames,
+            physics, block, keep, frames,
         )  # fmt: skip
         assert (len(cells) > 0, values.nbytes > 0, len(marks) > 0) == (keep, keep, keep)
     with torch.no_grad():

@@ -6,7 +6,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 from nca_lib import baselines, evaluation
-from nca_lib.cells import blur, disc, half_plane, seed_state, square, starts
+from nca_lib.blurs import box, with_noise
+from nca_lib.cells import disc, half_plane, scattered, seed_state, soft_state, square, starts
 from nca_lib.data import load_digits
 from nca_lib.dataset import Dataset, Pictures
 from nca_lib.errors import InputError
@@ -17,8 +18,10 @@ from nca_lib.evaluation import (
     damages,
     digits_for,
     evaluate,
+    healing,
     ink_iou,
     measure,
+    other_blurs,
     per_class,
     pixel_accuracy,
     read_by_judge,
@@ -59,8 +62,8 @@ def right(wrong):
 
 def test_the_sizes_of_an_evaluation():
     """They are said in README and in every results file: `after_64_steps`, 96 steps, and so on."""
-    names = ("BATCH", "SUBSET", "HEALING_STEPS", "SWITCH_STEPS", "NEIGHBOURS")
-    assert [getattr(evaluation, name) for name in names] == [250, 1000, (64, 256), 96, 5]
+    names = ("BATCH", "SUBSET", "WOUNDED", "HEALING_STEPS", "SWITCH_STEPS", "NEIGHBOURS")
+    assert [getattr(evaluation, name) for name in names] == [250, 1000, 400, (64, 256), 96, 5]
     streams_of = evaluation.MAIN, evaluation.SWITCHING, evaluation.SAMPLES
     assert streams_of == (0, 1, 2)
 
@@ -269,7 +272,9 @@ def test_how_a_picture_comes_about():
     wanted = [[t, right(15 - inked(t) + forgotten(t, 10))] for t in range(2, 21, 2)]
     assert results["accuracy_by_step"] == wanted
     assert wanted[0] != wanted[3] != wanted[-1]
-    assert list(results) == ["persistence", "regeneration", "mse_over_time", "accuracy_by_step"]
+    wanted = ["persistence", "unwounded", "regeneration", "mse_over_time", "accuracy_by_step"]
+    assert list(results) == wanted
+    assert list(results["mse_over_time"]) == wanted[:3]
 
 
 def test_behaviour_is_measured_of_the_first_digits(monkeypatch):
@@ -282,11 +287,30 @@ def test_behaviour_is_measured_of_the_first_digits(monkeypatch):
     assert results["accuracy_by_step"][-1] == [32, 1.0]
 
 
+def test_wounds_are_measured_of_fewer_digits_and_so_is_their_control(monkeypatch):
+    """Of four pictures two are drawn right; in each of the others fifteen cells are too faint."""
+    monkeypatch.setattr(evaluation, "WOUNDED", 3)
+    monkeypatch.setattr(evaluation, "REPEATED", 4)
+    digits = bars([0, 1, 2, 3], (1.0, 1.0, 0.25, 0.25, *[0.0] * 6))
+    results = behaviour(toy_rule(loss_steps=(8,)), digits, 0)
+    assert results["persistence"]["1x"] == right(15 / 2)
+    whole = dict.fromkeys(("before", "after_damage", "after_64_steps", "after_256_steps"), right(5))
+    assert results["unwounded"] == whole
+    assert results["regeneration"]["left_half"] == whole | {"after_damage": right((7 + 7 + 8) / 3)}
+    off = 15 * 0.75**2 / PIXELS
+    assert results["mse_over_time"]["persistence"]["1x"] == pytest.approx(off / 2)
+    assert results["mse_over_time"]["unwounded"] == dict.fromkeys(whole, pytest.approx(off / 3))
+    seven = (7 * (1 + 1 + 0.25**2) + 8 * 0.75**2) / 3 / PIXELS
+    halves = results["mse_over_time"]["regeneration"]["left_half"]
+    assert halves["after_damage"] == pytest.approx(seven)
+    assert halves["after_64_steps"] == pytest.approx(off / 3)
+
+
 def test_behaviour_follows_the_seed():
     rule, digits = toy_rule(fire_rate=0.5, loss_steps=(8,)), bars([0] * 30)
     first, again, other = (behaviour(rule, digits, seed) for seed in (1, 1, 2))
     assert first == again
-    for part in ("persistence", "regeneration", "mse_over_time", "accuracy_by_step"):
+    for part in ("persistence", "unwounded", "regeneration", "mse_over_time", "accuracy_by_step"):
         assert first[part] != other[part]
     grown = redraw(rule, digits, (8,), 1)[0, :, :1]
     assert first["persistence"]["1x"] == pixel_accuracy(grown, digits.images)
@@ -294,15 +318,50 @@ def test_behaviour_follows_the_seed():
     assert first["accuracy_by_step"][1] == [4, pixel_accuracy(later, digits.images)]
 
 
-def test_three_kinds_of_damage():
-    kinds = damages(4, 7)
-    assert list(kinds) == ["square", "half_plane", "disc"]
-    assert torch.equal(kinds["square"], square(9, 9, 10))
-    assert torch.equal(kinds["half_plane"], half_plane("left"))
-    y, x = 9 + 10 * torch.rand(2, 4, generator=torch.Generator().manual_seed(7))
-    assert torch.equal(kinds["disc"], disc(y, x, torch.full((4,), 6.0)))
-    assert not torch.equal(kinds["disc"][0], kinds["disc"][1])
-    assert not torch.equal(damages(4, 8)["disc"], kinds["disc"])
+def test_ten_wounds():
+    """Two of them are others in every picture: first the discs are drawn, then the cells."""
+    wounds = damages(4, 7)
+    assert list(wounds) == [
+        "square", "disc", "left_half", "right_half", "top_half", "bottom_half", "random_half",
+        "stripes", "middle", "all_but_middle",
+    ]  # fmt: skip
+    y, x = torch.arange(28)[:, None], torch.arange(28)
+    generator = torch.Generator().manual_seed(7)
+    centre = 9 + 10 * torch.rand(2, 4, generator=generator)
+    near = ((y - 14) ** 2 + (x - 14) ** 2 <= 9).expand(28, 28)
+    for name, region in {
+        "square": square(9, 9, 10),
+        "disc": disc(*centre, torch.full((4,), 6.0)),
+        **{f"{side}_half": half_plane(side) for side in ("left", "right", "top", "bottom")},
+        "random_half": scattered(4, 0.5, generator),
+        "stripes": (y % 6 < 3).expand(28, 28),  # level ones, of three cells
+        "middle": near,
+        "all_but_middle": ~near,
+    }.items():
+        assert torch.equal(wounds[name], region), name
+    other = damages(4, 8)
+    for name in ("disc", "random_half"):
+        assert not torch.equal(wounds[name][0], wounds[name][1])
+        assert not torch.equal(wounds[name], other[name])
+
+
+def test_wounds_of_a_larger_grid():
+    """Of 56 x 84 cells: all is twice as large, and lies in the middle."""
+    wounds = damages(3, 0, (56, 84))
+    small = damages(3, 0)
+    centre = torch.rand(2, 3, generator=torch.Generator().manual_seed(0))
+    y, x = torch.arange(56)[:, None], torch.arange(84)
+    for name, region in {
+        "square": square(18, 32, 20, (56, 84)),
+        "disc": disc(18 + 20 * centre[0], 32 + 20 * centre[1], torch.full((3,), 12.0), (56, 84)),
+        "left_half": half_plane("left", (56, 84)),
+        "stripes": (y % 12 < 6).expand(56, 84),
+        "middle": (y - 28) ** 2 + (x - 42) ** 2 <= 36,
+        "all_but_middle": (y - 28) ** 2 + (x - 42) ** 2 > 36,
+    }.items():
+        assert torch.equal(wounds[name], region), name
+    assert wounds.keys() == small.keys()
+    assert wounds["random_half"].shape == (3, 56, 84)
 
 
 def left_of_a_bar(region):
@@ -319,29 +378,35 @@ def left_of_a_bar(region):
 
 
 def test_healing_by_hand():
+    """How many of the fifteen cells are missing after each wound, and for good."""
     rule, digits = toy_rule(loss_steps=(8,)), bars([0] * 5)
     grown = redraw(rule, digits, (8,))[0]
     results = regeneration(rule, digits, grown, 8, 3)
-    wanted = {"before": 1.0, "after_damage": right(10), "after_64_steps": right(7)} | {
-        "after_256_steps": right(7)
+    wounds, missing = damages(5, 3), {}
+    assert list(results) == [*wounds, "none"]
+    for name, region in wounds.items():
+        left, healed = zip(*map(left_of_a_bar, region.expand(5, 28, 28)), strict=True)
+        missing[name] = WIDTH - sum(left) / 5, WIDTH - sum(healed) / 5
+    drawn = [missing.pop(name) for name in ("disc", "random_half")]
+    assert all(15 > after > later >= 0 for after, later in drawn)
+    assert missing == {
+        "square": (10, 7),
+        "left_half": (7, 0),
+        "right_half": (8, 2),  # with the seed goes who knew best how far to go
+        "top_half": (0, 0),
+        "bottom_half": (15, 15),  # all of it is gone for good
+        "stripes": (15, 15),
+        "middle": (7, 0),
+        "all_but_middle": (8, 0),
     }
-    assert results["square"] == wanted
-    wanted = {
-        "before": 1.0,
-        "after_damage": right(7),
-        "after_64_steps": 1.0,
-        "after_256_steps": 1.0,
-    }
-    assert results["half_plane"] == wanted
-    left, healed = zip(*map(left_of_a_bar, damages(5, 3)["disc"]), strict=True)
-    assert 0 < sum(left) < 5 * WIDTH
-    assert sum(left) < sum(healed)
-    assert results["disc"] == {
-        "before": 1.0,
-        "after_damage": right(WIDTH - sum(left) / 5),
-        "after_64_steps": right(WIDTH - sum(healed) / 5),
-        "after_256_steps": right(WIDTH - sum(healed) / 5),
-    }
+    missing |= dict(zip(("disc", "random_half"), drawn, strict=True)) | {"none": (0, 0)}
+    for name, (after, later) in missing.items():
+        assert results[name] == {
+            "before": 1.0,
+            "after_damage": right(after),
+            "after_64_steps": right(later),
+            "after_256_steps": right(later),
+        }, name
 
 
 @pytest.mark.parametrize(("steps", "missing"), [(1, 7), (2, 6), (7, 1), (8, 0)])
@@ -349,7 +414,7 @@ def test_healing_is_measured_when_it_is_said_to_be(monkeypatch, steps, missing):
     monkeypatch.setattr(evaluation, "HEALING_STEPS", (steps,))
     rule, digits = toy_rule(loss_steps=(8,)), bars([0])
     results = regeneration(rule, digits, redraw(rule, digits, (8,))[0], 8, 0)
-    assert results["half_plane"][f"after_{steps}_steps"] == right(missing)
+    assert results["left_half"][f"after_{steps}_steps"] == right(missing)
 
 
 def test_who_can_not_heal_stays_damaged():
@@ -358,12 +423,27 @@ def test_who_can_not_heal_stays_damaged():
     grown = torch.zeros(2, 4, 28, 28)
     grown[:, :2] = bar()
     results = regeneration(rule, digits, grown, 4, 0)
-    for name, missing in (("square", 10), ("half_plane", 7)):
+    for name, missing in (("square", 10), ("left_half", 7), ("middle", 7), ("none", 0)):
         damaged = dict.fromkeys(
             ("after_damage", "after_64_steps", "after_256_steps"), right(missing)
         )
         assert results[name] == {"before": 1.0} | damaged
-    assert results["disc"]["after_damage"] == results["disc"]["after_64_steps"] < 1.0
+    for name in ("disc", "random_half"):
+        assert results[name]["after_damage"] == results[name]["after_64_steps"] < 1.0
+
+
+def test_who_is_not_wounded_just_grows_on(monkeypatch):
+    """The control shows what would have come of the same digits, cell by cell."""
+    monkeypatch.setattr(evaluation, "HEALING_STEPS", (3, 9))
+    rule, digits = toy_rule(forget=6, fire_rate=0.5), bars([0] * 4)
+    path = redraw(rule, digits, (8, 11, 17), 5)
+    row = healing(rule, digits, path[0], 8, 5)["none"]
+    assert list(row) == ["before", "after_damage", "after_3_steps", "after_9_steps"]
+    assert torch.equal(row["before"], path[0, :, :1])
+    assert torch.equal(row["after_damage"], path[0, :, :1])
+    assert torch.equal(row["after_3_steps"], path[1, :, :1])
+    assert torch.equal(row["after_9_steps"], path[2, :, :1])
+    assert not torch.equal(path[1], path[2])
 
 
 def test_healing_goes_on_in_the_streams_of_the_growth_and_in_its_style():
@@ -372,13 +452,35 @@ def test_healing_goes_on_in_the_streams_of_the_growth_and_in_its_style():
     grown = redraw(rule, digits, (8,), 3)[0]
     calls = toy.spy(rule)
     results = regeneration(rule, digits, grown, 8, 3)
-    assert [row["before"] for row in results.values()] == [right(WIDTH)] * 3
+    assert [row["before"] for row in results.values()] == [right(WIDTH)] * 11
     assert [(call.steps, call.record, call.first_step) for call in calls] == [
         (256, (64, 256), 8)
-    ] * 3
+    ] * 11
     for call in calls:
         assert torch.equal(call.seeds, streams(2, 3, evaluation.MAIN))
         assert call.genome.tolist() == [[0.25, 1.0]] * 2
+
+
+def test_a_restorer_is_measured_on_other_blurs_too():
+    """One that changes nothing leaves them as they are; the noise follows from the seed."""
+    rule = NCA(RuleConfig(3, 2, 1, 0))
+    rule.record = {"training": {"task": "restore", "loss_steps": [2]}}
+    digits = bars([0, 1, 2])
+    digits.images[:, 0, 10:18, 10:18] = 0.7  # what is left of this is more than half
+    results = other_blurs(rule, digits, 4)
+    assert list(results) == ["box3", "box7", "gauss", "noise"]
+    noisy = with_noise(box(digits.images), 0.02, torch.Generator().manual_seed(4))
+    left = pixel_accuracy(noisy, digits.images)
+    assert results["noise"] == {"left_alone": left, "restored": left}
+    for row in results.values():
+        assert row["left_alone"] == row["restored"] < 1
+    calls = toy.spy(rule)
+    other_blurs(rule, digits, 4)
+    assert all((call.steps, call.record) == (2, (2,)) for call in calls)
+    assert torch.equal(calls[0].state, soft_state(box(digits.images, 3), 3))
+    assert torch.equal(calls[3].state, soft_state(noisy, 3))
+    for call in calls:
+        assert torch.equal(call.seeds, streams(3, 4, evaluation.MAIN))
 
 
 def test_switching_by_hand():
@@ -626,11 +728,12 @@ def test_a_rule_without_digits_to_measure():
 def test_all_baselines(monkeypatch):
     train, test = bars([0, 1, 0, 1, 0, 1]), bars([0, 1])
     pictures = baseline_pictures(train, test, 2)
-    assert list(pictures) == ["black", "class_mean", "blur_threshold", "linear_deblur", "class_pca"]
+    names = ["black", "class_mean", "blur_threshold", "linear_deblur", "class_pca"]
+    assert list(pictures) == names
     assert all(picture.shape == (2, 1, 28, 28) for picture in pictures.values())
     assert not pictures["black"].any()
     torch.testing.assert_close(pictures["class_mean"], test.images)
-    assert torch.equal(pictures["blur_threshold"], blur(test.images))
+    assert torch.equal(pictures["blur_threshold"], box(test.images))
     assert torch.equal(pictures["linear_deblur"], baselines.linear_deblur(train, test))
     torch.testing.assert_close(pictures["class_pca"], test.images)
     asked = []
@@ -642,6 +745,18 @@ def test_all_baselines(monkeypatch):
     monkeypatch.setattr(baselines.ClassPCA, "redraw", lambda self, digits: digits)
     assert baseline_pictures(train, test, 5)["class_pca"] is test
     assert asked == [(train, 5)]
+    beside = baseline_pictures(train, test, 5, ToyRival())
+    assert list(beside) == [*names, "conv_decoder"]
+    assert torch.equal(beside["conv_decoder"], test.images / 4)
+
+
+class ToyRival:
+    """Draws every picture too faint; its codes have seven numbers."""
+
+    record = {"style_dim": 7}  # noqa: RUF012
+
+    def redraw(self, digits):
+        return digits.images / 4
 
 
 @pytest.fixture
@@ -660,6 +775,7 @@ def toy_world(monkeypatch):
 
     monkeypatch.setattr(baselines, "class_pca", class_pca)
     monkeypatch.setattr(evaluation, "judge_for", lambda kind: ToyJudge())
+    monkeypatch.setattr(evaluation, "load_rival", ToyRival)
     monkeypatch.setattr(evaluation, "FEATURES", 8)
     monkeypatch.setattr(evaluation, "SWITCH_STEPS", 2)
     return asked
@@ -677,7 +793,7 @@ def test_an_evaluation_by_hand(toy_world):
         "n", "split", "seed", "task", "steps", "weights", "data", "held_out", "parameters",
         "fitted",
         "pixel_accuracy", "ink_iou", "mse", "psnr", "ssim", "judge_accuracy", "per_digit", "worst",
-        "baselines", "persistence", "regeneration", "mse_over_time", "accuracy_by_step",
+        "baselines", "persistence", "unwounded", "regeneration", "mse_over_time", "accuracy_by_step",
         "switching", "samples", "seconds",
     ]  # fmt: skip
     for key, value in {
@@ -695,9 +811,12 @@ def test_an_evaluation_by_hand(toy_world):
     assert beside["black"]["pixel_accuracy"] == right(15)
     assert beside["class_mean"]["pixel_accuracy"] == 1.0
     assert beside["class_pca"]["numbers"] == 3
-    assert ["numbers" in row for row in beside.values()] == [False] * 4 + [True]
+    assert beside["conv_decoder"]["pixel_accuracy"] == right(15)
+    assert beside["conv_decoder"]["numbers"] == 7
+    assert ["numbers" in row for row in beside.values()] == [False] * 4 + [True] * 2
     assert results["persistence"] == {name: right(5) for name in ("1x", "4x", "10x")}
-    assert results["regeneration"]["half_plane"]["after_damage"] == right(5 + 7 * 2 / 3)
+    assert results["unwounded"]["after_256_steps"] == right(5)
+    assert results["regeneration"]["left_half"]["after_damage"] == right(5 + 7 * 2 / 3)
     assert results["accuracy_by_step"][0] == [2, right(15 - 3 * 2 / 3)]
     assert results["accuracy_by_step"][-1] == [32, right(5)]
     assert results["switching"] == switching(rule, 8, 0, ToyJudge())
@@ -749,9 +868,10 @@ def test_a_restorer_switches_nothing_and_has_no_samples(toy_world):
     data = toy_data([0, 1] * 5, INKS)
     results = evaluate(rule, data)
     assert results["task"] == "restore"
-    assert results["pixel_accuracy"] == pixel_accuracy(blur(data.test.images), data.test.images)
+    assert results["pixel_accuracy"] == pixel_accuracy(box(data.test.images), data.test.images)
     assert "switching" not in results
     assert "samples" not in results
+    assert results["other_blurs"] == other_blurs(rule, data.test, 0)
     assert results["baselines"]["class_pca"]["numbers"] == 16
     assert toy_world["pca"] == [(data.train, 16)]
 
@@ -800,7 +920,7 @@ def test_baselines(data):
     mean = baselines.class_mean(data.train, some.only(7))
     torch.testing.assert_close(mean[0], sevens.images.mean(0))
     deblurred = pixel_accuracy(baselines.linear_deblur(data.train, some, 100), some.images)
-    assert deblurred > 0.975 > pixel_accuracy(blur(some.images), some.images)
+    assert deblurred > 0.975 > pixel_accuracy(box(some.images), some.images)
 
 
 def test_class_pca_with_all_components_is_exact(data):

@@ -257,7 +257,16 @@ def test_style_and_code_by_hand():
 def test_a_genome_is_saved_with_its_styles():
     genome = Genome(4, 3)
     shapes = {name: list(tensor.shape) for name, tensor in genome.state_dict().items()}
-    assert shapes == {"labels.weight": [10, 4], "average": [10, 3], "spread": [10, 3, 3]}
+    assert shapes == {
+        "labels.weight": [10, 4],
+        "average": [10, 3],
+        "spread": [10, 3, 3],
+        "flow.orders": [8, 3],
+        "flow.first": [8, 64, 11],  # one number that stays, and ten labels
+        "flow.bias": [8, 64],
+        "flow.last": [8, 4, 64],  # scale and shift of the two that move
+        "flow.offset": [8, 4],
+    }
     assert [name for name, _ in genome.named_parameters()] == ["labels.weight"]
 
 

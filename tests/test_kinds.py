@@ -5,7 +5,8 @@ from pathlib import Path
 
 from nca_lib import widgets
 from nca_lib.baselines import class_pca
-from nca_lib.cells import blurred_state, erase, half_at, half_plane, seed_state
+from nca_lib.blurs import box
+from nca_lib.cells import half_at, half_plane, seed_state, soft_state
 from nca_lib.checkpoints import load, save_rule
 from nca_lib.dataset import Dataset, Pictures
 from nca_lib.errors import InputError
@@ -27,8 +28,7 @@ import torch
 KIND = Kind(("cat", "dog", "newt"), ink=4, size=(12, 17))
 RULE = RuleConfig(channels=9, hidden=12, label_dim=3, style_dim=2)
 TRAINING = TrainingConfig(
-    iterations=4, batch_size=4, loss_steps=(3, 5), pool_size=8, pool_start=0.0, wounds=("half", "disc"),
-    anchor_weight=1.0,
+    iterations=4, batch_size=4, loss_steps=(3, 5), pool_size=8, pool_start=0.0, anchor_weight=1.0,
 )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def test_where_life_and_anchor_should_be():
     wanted[4:9, 6:11] = 1.0
     assert torch.equal(life_target(images)[0, 0], wanted)
     assert anchor_target(images).nonzero().tolist() == [[0, 0, 6, 8]]
-    state = blurred_state(images, 9)
+    state = soft_state(box(images), 9)
     assert torch.equal(state[0, 3] > 0, wanted > 0)
     assert torch.equal(state[0, 4], wanted)
     assert not state[0, 5:].any()
@@ -173,8 +173,7 @@ def test_an_evaluation_without_a_judge(tmp_path):
     assert results["samples"] is None
     assert "switching" not in results
     assert list(results["per_digit"]) == ["cat", "dog", "newt"]
-    assert "squared error: left half" not in table(results)  # it is named as the wound is
-    assert "squared error: half plane" in table(results)
+    assert "squared error: left half" in table(results)
     write_figures(rule, results, data, tmp_path)
     assert len(list(tmp_path.glob("*.png"))) == 5
     with pytest.raises(InputError, match="choose the --data that it was trained on"):
@@ -189,7 +188,8 @@ def test_squared_errors_by_hand(monkeypatch):
     wanted = pytest.approx(data.test.images.square().mean().item())
     rows = evaluate(rule, data)["mse_over_time"]
     assert list(rows["persistence"].values()) == [wanted] * 3
-    assert [list(row.values()) for row in rows["regeneration"].values()] == [[wanted] * 4] * 3
+    assert list(rows["unwounded"].values()) == [wanted] * 4
+    assert [list(row.values()) for row in rows["regeneration"].values()] == [[wanted] * 4] * 10
 
 
 def test_a_judge_for_other_classes(tmp_path):
@@ -360,18 +360,6 @@ def test_coloured_pictures_by_one_command(tmp_path, monkeypatch, capsys):
         run_command(["evaluate", "--weights", "runs/paint/paint.safetensors", "--limit", "2"]) == 2
     )
     assert "choose the --data that it was trained on" in capsys.readouterr().err
-
-
-def test_wounds_of_half_planes_are_drawn():
-    from nca_lib.training.batch import draw_regions
-
-    generator = torch.Generator().manual_seed(0)
-    regions = draw_regions(40, 20, (40, 40), generator)
-    lost = regions.flatten(1).double().mean(1)
-    assert lost[:20].mean() == pytest.approx(0.5, abs=0.1)
-    assert lost[20:].max() <= torch.pi * 10**2 / 1600 + 0.02
-    state = torch.ones(40, 9, 40, 40)
-    assert erase(state, regions).mean() == pytest.approx(1 - lost.mean().item(), abs=1e-6)
 
 
 def test_other_data_by_name(tmp_path, monkeypatch, capsys):

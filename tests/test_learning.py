@@ -64,6 +64,8 @@ def test_the_defaults():
         "task": "grow",
         "iterations": 1000,
         "batch_size": 16,
+        "blurs": ("box5",),
+        "noise": 0.0,
         "loss_steps": (20, 24, 28, 32),
         "loss_weights": (),
         "learning_rate": 2e-3,
@@ -80,25 +82,27 @@ def test_the_defaults():
         "overflow_weight": 0.1,
         "kl_weight": 0.05,
         "kl_full": 0.5,
+        "flow_iterations": 0,
         "clip_norm": 1.0,
         "seed": 0,
     }
 
 
 def test_steps_weights_and_plain_values():
-    config = TrainingConfig(loss_steps=[3, 9])
+    config = TrainingConfig(loss_steps=[3, 9], wounds=["ring", "half"], blurs=["gauss"])
     assert (config.loss_steps, config.steps, config.weights) == ((3, 9), 9, (1.0, 1.0))
     config = replace(config, loss_weights=[1.0, 0.0])
     assert config.loss_weights == config.weights == (1.0, 0.0)
+    assert (config.wounds, config.blurs) == (("ring", "half"), ("gauss",))
     plain = config.plain()
     assert plain == json.loads(json.dumps(plain))
-    assert plain == asdict(config) | {"loss_steps": [3, 9], "loss_weights": [1.0, 0.0]}
+    lists = {"loss_steps": [3, 9], "loss_weights": [1.0, 0.0]}
+    lists |= {"wounds": ["ring", "half"], "blurs": ["gauss"]}
+    assert plain == asdict(config) | lists
 
 
-SHARES = (
-    "pool_share", "pool_start", "pool_renewal", "damage_share", "switch_share"
-)  # fmt: skip
-AMOUNTS = ("life_weight", "anchor_weight", "critic_weight", "overflow_weight", "kl_weight")
+SHARES = ("pool_share", "pool_start", "pool_renewal", "damage_share", "switch_share")
+AMOUNTS = ("noise", "life_weight", "anchor_weight", "critic_weight", "overflow_weight", "kl_weight")
 
 
 @pytest.mark.parametrize(
@@ -123,6 +127,12 @@ AMOUNTS = ("life_weight", "anchor_weight", "critic_weight", "overflow_weight", "
         ({"pool_size": 15}, "^pool_size 15 is below batch_size 16$"),
         *[({name: value}, f"^{name} is {value}: choose 0 or more$")
           for name in AMOUNTS for value in (-0.1, math.inf)],
+        *[({"wounds": given}, "^wounds are .*: choose from disc, half, ring, scattered, stripes, "
+           "middle$") for given in ((), ("disc", "bite"), "disc")],
+        *[({"blurs": given}, "^blurs are .*: choose from box5, box3, box7, gauss$")
+          for given in ((), ("box5", "box9"), "gauss")],
+        ({"flow_iterations": -1}, "^flow_iterations is -1: give a whole number of at least 0$"),
+        ({"flow_iterations": 1.5}, "^flow_iterations is 1.5: give a whole number$"),
         ({"loss_weights": (1.0, -1.0, 1.0, 1.0)}, "^a loss weight is -1.0: choose 0 or more$"),
         ({"loss_weights": (0.0,) * 4}, "^loss_weights are all 0: nothing would be learned$"),
         *[({name: value}, f"^{name} is {value}: choose a number above 0$")
@@ -145,6 +155,11 @@ def test_settings_that_can_not_be(change, message):
         {"kl_full": 0.001},
         {"pool_size": 16},
         {"task": "restore"},
+        {"task": "read"},
+        {"wounds": ("middle",)},
+        {"blurs": ("box3", "box3", "box7", "gauss")},
+        {"wounds": ("half", "half", "disc")},
+        {"flow_iterations": 1},
         *[{name: value} for name in SHARES[:3] for value in (0, 1)],
         *[{name: value} for name in AMOUNTS for value in (0, 1.5)],
         {"loss_weights": (0.0, 0.0, 0.0, 0.5)},
@@ -267,6 +282,7 @@ def test_losses_by_hand():
         ink=0.25 / 4,
         life=0.5 * (1 / 2) * 3 / 4,
         anchor=2.0 * (1 / 784 * 1 / 4 + (783 * 9 + 4) / 784 * 3 / 4),
+        critic=0.0,
         overflow=0.25 / 10,
         kl=0.0,
     )
@@ -340,10 +356,10 @@ def test_an_iteration_logs_what_it_learned(rule, digits):
     before = [p.detach().clone() for p in rule.parameters()]
     entry = try_step(run, digits, CONFIG)
     assert list(entry) == [
-        "loss", "ink", "life", "anchor", "overflow", "kl", "gradient", "learning_rate",
+        "loss", "ink", "life", "anchor", "critic", "overflow", "kl", "gradient", "learning_rate",
         "pixel_accuracy",
     ]  # fmt: skip
-    parts = ("ink", "life", "anchor", "overflow", "kl")
+    parts = ("ink", "life", "anchor", "critic", "overflow", "kl")
     assert entry["loss"] == pytest.approx(sum(entry[name] for name in parts))
     assert entry["kl"] > 0
     assert entry["learning_rate"] == learning_rate(2, CONFIG)
@@ -388,14 +404,14 @@ def test_a_rank_without_samples_learns_with_the_others(rule, digits):
         def add_up(self, gradients, numbers):
             sums.append((gradients, numbers))
             assert not any(g.any() for g in gradients)
-            return torch.ones(6)
+            return torch.ones(7)
 
     run.pool.ranks = Two(1, 2)
     entry = try_step(run, digits, config)
     ((gradients, numbers),) = sums
     assert len(gradients) == len(list(rule.parameters()))
-    assert numbers.tolist() == [0.0] * 6
-    assert (entry["loss"], entry["pixel_accuracy"]) == (5.0, 1.0)
+    assert numbers.tolist() == [0.0] * 7
+    assert (entry["loss"], entry["pixel_accuracy"]) == (6.0, 1.0)
 
 
 @pytest.mark.parametrize("which", ["loss", "gradient"])
@@ -407,7 +423,7 @@ def test_what_is_not_finite_teaches_nothing(rule, digits, monkeypatch, which):
     def explode(run, *args):
         numbers = right(run, *args)
         if which == "loss":
-            return numbers * torch.tensor([math.inf, 1, 1, 1, 1, 1])
+            return numbers * torch.tensor([math.inf, 1, 1, 1, 1, 1, 1])
         rule.update.weight.grad.fill_(math.nan)
         return numbers
 

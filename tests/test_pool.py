@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
-from nca_lib.cells import disc, seed_state, starts
+from nca_lib.cells import seed_state, starts
 from nca_lib.dataset import Pictures
 from nca_lib.errors import InputError
 from nca_lib.training import TrainingConfig
 from nca_lib.training.batch import Counts, Draws, draw_batch, grow_batch, pooling, share_out
+from nca_lib.training.damage import WOUNDS, draw_wounds
 from nca_lib.training.pool import Pool
 from nca_lib.training.ranks import Ranks
 from nca_lib.training.run import new_run
@@ -225,14 +226,13 @@ def test_the_draws_of_a_batch(digits):
     taken, given = shuffled[:8], shuffled[8:10]
     drawn = torch.randint(30, (10,), generator=g)
     noise = torch.randn(10, 1, generator=g)
-    y, x = 7 + 14 * torch.rand(2, 3, generator=g)
-    radius = 3 + 4 * torch.rand(3, generator=g)
+    wounds = draw_wounds(3, WOUNDS, (28, 28), g)
     seeds = torch.randint(2**62, (16,), generator=g)
     assert torch.equal(batch.slots, torch.cat([given, -torch.ones(6).long(), taken]))
     assert torch.equal(batch.pictures, torch.cat([drawn, taken[2:]]))
     assert torch.equal(batch.noise, noise)
     assert torch.equal(batch.seeds, seeds)
-    assert torch.equal((batch.states[10:13] == 0).all(1), disc(y, x, radius))
+    assert torch.equal((batch.states[10:13] == 0).all(1), wounds)
     assert torch.equal(run.generator.get_state(), g.get_state())
 
 
@@ -461,13 +461,14 @@ def test_losses_and_accuracy_by_hand():
     run = new_run(learning(rule), config)
     run.iteration = 20
     batch = draw_batch(run, digits, config)._replace(pictures=torch.tensor([0, 0, 1, 1]))
-    ink, life, anchor, overflow, kl, accuracy = grow_batch(run, batch, digits, config).tolist()
+    numbers = grow_batch(run, batch, digits, config).tolist()
+    ink, life, anchor, critic, overflow, kl, accuracy = numbers
     at = {}
     for step in (3, 5):  # too much by 1/4, too little by 1/2, or missing
         drawn, missing = inked(step), 15 - inked(step)
         at[step] = (drawn * (1 / 16 + 1 / 4) / 2 + missing * 9 / 16) / 784
     assert ink == pytest.approx(at[3] / 4 + at[5] * 3 / 4)
-    assert life == anchor == overflow == 0
+    assert life == anchor == critic == overflow == 0
     nats = 0.5 * (torch.e + 4 - 1 - 1)
     assert kl == pytest.approx(20 / 50 * 0.5 * nats / 784)
     wrong = (15 - 9 + 15) / 2  # ink 1/4 does not count as ink
@@ -483,8 +484,8 @@ def test_a_batch_of_one_by_hand():
         run, digits = new_run(learning(rule), config), toy.bars([0], wanted)
         run.iteration = 9
         numbers = grow_batch(run, draw_batch(run, digits, config), digits, config)
-        assert numbers[5].item() == pytest.approx(1 - wrong / 784)  # nine cells of fifteen
-        assert numbers[4].item() == pytest.approx(0.25 * 4.5 / 784)
+        assert numbers[6].item() == pytest.approx(1 - wrong / 784)  # nine cells of fifteen
+        assert numbers[5].item() == pytest.approx(0.25 * 4.5 / 784)
 
 
 @pytest.mark.parametrize(("iteration", "risen"), [(0, 0), (10, 0.2), (49, 0.98), (50, 1), (99, 1)])
@@ -495,7 +496,7 @@ def test_the_divergence_comes_in_slowly(iteration, risen):
     config = replace(CONFIG, iterations=100, kl_weight=0.25, pool_share=0.0)
     run = new_run(learning(rule), config)
     run.iteration = iteration
-    kl = grow_batch(run, draw_batch(run, digits, config), digits, config)[4]
+    kl = grow_batch(run, draw_batch(run, digits, config), digits, config)[5]
     assert kl.item() == pytest.approx(risen * 0.25 * 4.5 / 784)
     wanted = risen * 0.25 * 3 / 784  # of the code's mean, by way of its bias
     noise = rule.encoder.code.bias.grad[0].item()  # ink does not depend on the style here
@@ -512,8 +513,8 @@ def test_only_new_samples_diverge_and_only_fresh_ones_are_measured():
     batch = draw_batch(run, digits, config)
     assert batch.counts == Counts(4, 3, 2)
     numbers = grow_batch(run, batch, digits, config)
-    assert numbers[4].item() == pytest.approx(0.25 * 4.5 / 784)  # the mean over the new ones
-    assert numbers[5].item() == pytest.approx(1 - 6 / 784)  # of the two that grew from the seed
+    assert numbers[5].item() == pytest.approx(0.25 * 4.5 / 784)  # the mean over the new ones
+    assert numbers[6].item() == pytest.approx(1 - 6 / 784)  # of the two that grew from the seed
 
 
 def test_a_rule_without_styles_learns_without_divergence(digits):
@@ -523,7 +524,7 @@ def test_a_rule_without_styles_learns_without_divergence(digits):
     run = new_run(NCA(RuleConfig(5, 4, 2, 0)), CONFIG)
     batch = draw_batch(run, digits, CONFIG)
     numbers = grow_batch(run, batch, digits, CONFIG)
-    assert numbers[4] == 0
+    assert numbers[5] == 0
     assert numbers[0] > 0
     assert run.pool.styles.shape == (8, 0)
 
@@ -548,7 +549,7 @@ def test_shares_of_the_ranks_add_up_to_the_whole():
     parts = [numbers_and_gradient(Ranks(number, 2)) for number in range(2)]
     for of_all, *of_each in zip(whole, *parts, strict=True):
         torch.testing.assert_close(sum(of_each), of_all)
-    assert whole[0][3] > 0
+    assert whole[0][4] > 0
     assert (parts[0][0] != parts[1][0]).any()
 
 

@@ -223,9 +223,9 @@ def test_a_sample_that_explodes_does_not_end_the_training(digits, poison):
 def test_a_batch_that_explodes_is_drawn_anew(digits, monkeypatch):
     right, calls = growth_losses, []
 
-    def explode_twice(frames, images, config):
+    def explode_twice(frames, images, config, critic):
         calls.append(images)
-        losses = right(frames, images, config)
+        losses = right(frames, images, config, critic)
         return losses if len(calls) > 2 else losses._replace(ink=losses.ink * math.inf)
 
     monkeypatch.setattr(run_module, "growth_losses", explode_twice)

@@ -54,9 +54,11 @@ PRESETS = {
     ),
     # Full MNIST, hours on a CPU.
     "full": Preset(
-        rule=RuleConfig(),
+        rule=RuleConfig(hidden=384, style_dim=32),
         restorer=RESTORER,
-        pretrain=TrainingConfig(iterations=2000, anchor_weight=3.0),
+        pretrain=TrainingConfig(
+            iterations=2000, anchor_weight=3.0, critic_weight=0.02, flow_iterations=2000
+        ),
         # Pictures learn to keep their place and to heal: most samples come from the pool, stay in
         # it for some 300 steps, and three in ten of them lose a disc.
         finetune=TrainingConfig(
@@ -66,7 +68,9 @@ PRESETS = {
             damage_share=0.3,
             switch_share=0.2,
             anchor_weight=3.0,
+            critic_weight=0.02,
             kl_weight=0.08,
+            flow_iterations=4000,
         ),
         restore=TrainingConfig(
             task="restore",

@@ -216,10 +216,11 @@ def merge(rules: list[NCA], how: Merging, seed: int = 0) -> NCA:
         merged.load_state_dict(rules[-1].state_dict())
     elif how == "mean":
         states = [rule.state_dict() for rule in rules]
-        mean = {name: torch.stack([s[name] for s in states]).mean(0) for name in states[0]}
+        learned = [name for name, tensor in states[0].items() if tensor.is_floating_point()]
+        mean = {name: torch.stack([s[name] for s in states]).mean(0) for name in learned}
         for name in mean.keys() & set(LABEL_TABLES):
             mean[name] = torch.stack([s[name][digit] for digit, s in enumerate(states)])
-        merged.load_state_dict(mean)
+        merged.load_state_dict(merged.state_dict() | mean)
     elif how != "scratch":
         raise InputError(f"merging is {how!r}: choose mean, last or scratch")
     merged.genome.forget_styles()  # each digit's codes had a scale of their own
