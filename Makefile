@@ -9,12 +9,13 @@ notebooks: ## run all notebooks anew and store what they show
 site: ## the live rule, the chapters and the API as pages, in site/: a minute
 bench: ## speed and memory beside the dense step and peers: minutes
 results: ## evaluate the shipped rules, three seeds, and write README's tables: an hour
+weights: ## train every shipped file from nothing, go on where it stopped: hours
 mutants: ## change the code on purpose and see whether the tests notice (not on Windows)
 lint: ## ruff: lint and format
 format: ## let ruff put the code in shape
 lock: ## choose exact versions anew from requirements.txt (needs uv)
 clean: ## remove the virtual environment and caches; runs stay
 
-.PHONY: help setup run test lab notebooks site bench results mutants lint format lock clean
-help setup run test lab notebooks site bench results mutants lint format lock clean:
+.PHONY: help setup run test lab notebooks site bench results weights mutants lint format lock clean
+help setup run test lab notebooks site bench results weights mutants lint format lock clean:
 	@$(or $(PYTHON),python3) tasks.py $@

@@ -29,7 +29,7 @@ NBVAL = (
     "--nbval-sanitize-with=tests/nbval_sanitize.cfg"
 )
 EVALUATE = "-m nca_lib evaluate --preset full --json experiments/results"
-RULES = [(rule, seed) for seed in range(3) for rule in ("unified", "restore")]
+RULES = [(rule, seed) for seed in range(3) for rule in ("unified", "restore", "reader")]
 COMMANDS = {  # tasks that are no more than commands of .venv's Python
     "run": ["-m nca_lib run --preset quick --resume"],
     "test": [*LINT, "-m pytest -q tests", f"-m pytest -q {NBVAL} notebooks"],
@@ -41,6 +41,7 @@ COMMANDS = {  # tasks that are no more than commands of .venv's Python
         *(f"{EVALUATE}/digit-{digit}.json --weights digit-{digit}" for digit in range(10)),
         "tools/results.py",
     ],
+    "weights": ["tools/make_weights.py"],
     "mutants": ["tests/mutants.py"],
     "lint": LINT,
     "format": ["-m ruff check --fix .", "-m ruff format ."],

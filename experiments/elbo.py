@@ -6,8 +6,9 @@ binarised MNIST with 128 samples (Burda et al., 2016). Here
     x   the test digits, binarised once: each pixel drawn with its grey value as probability
         (Salakhutdinov and Murray, 2008, by a seed of this file)
     y   the label, uniform over ten: its ln 10 nats are paid for
-    z   the code, with the Gaussian that was fitted to the codes of the label's training digits
-        as prior p(z | y), and the encoder's Gaussian as proposal q(z | x, y)
+    z   the code, with the density that was fitted to the codes of the label's training digits
+        (a Gaussian, bent by a flow) as prior p(z | y), and the encoder's Gaussian as proposal
+        q(z | x, y)
     u   the fire masks: drawn from their own distribution, so they cancel from the weights
     p(x | y, z, u)  Bernoulli per pixel; the grown ink, squeezed into (0, 1) by two numbers that
         are fitted on validation digits (the rule was trained on squared errors)
@@ -39,8 +40,11 @@ def binarise(digits: Pictures, seed: int = 0) -> Pictures:
     return Pictures((noise < digits.images).float(), digits.labels)
 
 
-def normal_log_density(x: torch.Tensor, mean: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
-    return torch.distributions.MultivariateNormal(mean, scale_tril=spread).log_prob(x)
+def log_prior(rule: NCA, code: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """log p(z | y) in nats, `[N]`: codes `[N, S]`, labels `[N]`."""
+    genome = rule.genome
+    inside = genome.flow.log_density(genome.centred(code, labels), labels)
+    return inside - genome.spread.diagonal(dim1=1, dim2=2).log().sum(1)[labels]
 
 
 def draw(rule: NCA, digits: Pictures, count: int, seed: int):
@@ -50,16 +54,14 @@ def draw(rule: NCA, digits: Pictures, count: int, seed: int):
     n, length = mean.shape
     noise = torch.randn(n, count, length, generator=generator)
     code = mean[:, None] + noise * (0.5 * log_variance).exp()[:, None]  # [N, K, S]
-    genome = rule.genome
-    average, spread = genome.average[digits.labels], genome.spread[digits.labels]
-    prior = normal_log_density(code, average[:, None], spread[:, None])
-    own = (0.5 * log_variance).exp().diag_embed()[:, None]
-    ratio = prior - normal_log_density(code, mean[:, None], own)  # [N, K]
     labels = digits.labels.repeat_interleave(count)  # [N * K]
-    style = genome.style_of(code.flatten(0, 1), labels)
+    prior = log_prior(rule, code.flatten(0, 1), labels).view(n, count)
+    proposal = -0.5 * (noise.square() + log_variance[:, None] + math.log(2 * math.pi)).sum(2)
+    ratio = prior - proposal  # [N, K]
+    style = rule.genome.style_of(code.flatten(0, 1), labels)
     state = seed_state(len(labels), rule.config.channels)
     seeds = torch.randint(2**62, (len(labels),), generator=generator)
-    told = genome(labels, style)
+    told = rule.genome(labels, style)
     ink = rule.rollout(state, told, rule.trained_steps, seeds)[-1, :, INK]
     return ink.reshape(n, count, -1), ratio
 
@@ -104,9 +106,10 @@ def bounds(rule: NCA, digits: Pictures, slope: float, offset: float) -> tuple[fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root")
-    parser.add_argument("--limit", type=int, default=1000, help="test digits")
+    parser.add_argument("--limit", type=int, default=10_000, help="test digits")
+    parser.add_argument("--weights", default="unified")
     arguments = parser.parse_args()
-    data, rule = open_digits(arguments.data_root), load("unified")
+    data, rule = open_digits(arguments.data_root), load(arguments.weights)
     known = binarise(data.validation.limit(200), seed=1)
     with torch.no_grad():
         ink, _ = draw(rule, known, 4, seed=1)

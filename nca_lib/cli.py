@@ -116,6 +116,7 @@ def refuse_critic(given: Path | None, training: TrainingConfig) -> None:
         raise InputError("--critic can't take effect: --critic-weight is 0")
 
 
+CRITIC_EPOCHS = 6  # of the critic that `run` trains for itself
 ELSEWHERE = {"task", "blurs", "noise"}  # settings of the trainings that grow nothing
 RULE_FIELDS = {f.name for f in fields(RuleConfig)}
 
@@ -209,7 +210,7 @@ class Restore(Training):
 
     def __call__(self) -> None:
         plan, why = PRESETS[self.preset], "restoration is told neither label nor style to change"
-        names = {"task", "switch_share", "anchor_weight", "critic_weight"}
+        names = {"task", "switch_share", "anchor_weight", "place_weight", "critic_weight"}
         names |= set() if self.rule.style_dim else {"kl_weight", "kl_full"}
         refuse(self.training, plan.restore, names, why)
         ranks, device = Ranks.join(pick_device(self.device))
@@ -228,14 +229,8 @@ class Read(Training):
 
     def __call__(self) -> None:
         plan, why = PRESETS[self.preset], "cells that read draw nothing, and are told nothing"
-        names = ELSEWHERE | {
-            "life_weight",
-            "anchor_weight",
-            "critic_weight",
-            "kl_weight",
-            "kl_full",
-        }
-        refuse(self.training, plan.read, names, why)
+        names = {"life_weight", "anchor_weight", "place_weight", "critic_weight", "kl_weight"}
+        refuse(self.training, plan.read, ELSEWHERE | names | {"kl_full"}, why)
         refuse(self.rule, plan.reader, {"label_dim", "style_dim", "held"}, why)
         ranks, device = Ranks.join(pick_device(self.device))
         _, data = self.open()
@@ -476,7 +471,10 @@ class RunAll(Training):
         print(f"{len(files)} rules: {each} -> {files[0]} ... {files[-1].name}", flush=True)
         rule, origin = merged(folder, kind, "mean", plan.rule, plan.rule, self.seed)
         config = replace(plan.finetune, seed=self.seed)
-        files.append(self.train_one(rule.to(device), config, data, "unified", origin))
+        critic = self.own_critic(data) if config.critic_weight else None
+        files.append(
+            self.train_one(rule.to(device), config, data, "unified", origin, critic=critic)
+        )
         config = replace(plan.restore, seed=self.seed)
         rule, origin = initial_rule(plan.restorer, self.seed, kind), {"merge": "scratch"}
         files.append(self.train_one(rule.to(device), config, data, "restore", origin))
@@ -491,6 +489,14 @@ class RunAll(Training):
                  self.device)()  # fmt: skip
         print(f"\nwritten in {(time.perf_counter() - started) / 60:.1f} minutes:")
         print("\n".join(f"  {file}" for file in files))
+
+    def own_critic(self, data: Dataset):
+        """A critic that has seen these pictures only, trained in seconds; kept for a resume."""
+        path = self.folder / "critic.safetensors"
+        if not (self.resume and path.exists()):
+            critic, record = train_judge(data, CRITIC_EPOCHS, self.seed + 1)
+            save_judge(path, critic, record)
+        return judge_for(data.kind, path)
 
 
 @dataclass(frozen=True)

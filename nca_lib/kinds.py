@@ -23,5 +23,10 @@ class Kind:
         """Channel of the mark where the growth began; from here on channels are hidden."""
         return self.ink + 1
 
+    @property
+    def place(self) -> slice:
+        """The six channels in which a cell may be taught where it is (`losses.place_target`)."""
+        return slice(self.ink + 2, self.ink + 8)
+
 
 MNIST = Kind(classes=tuple("0123456789"), ink=1, size=(28, 28))

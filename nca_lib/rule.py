@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Literal
+from warnings import catch_warnings
 
 from nca_lib import cells
 from nca_lib.cells import alive, seed_state
@@ -103,7 +104,8 @@ class NCA(nn.Module):
         self.genome = Genome(config.label_dim, config.style_dim, kind)
         self.encoder = StyleEncoder(config.style_dim, kind) if config.style_dim else None
         self.perceived = nn.Linear(len(kernels) * config.channels, config.hidden)
-        self.told = nn.Linear(config.label_dim + config.style_dim, config.hidden, bias=False)
+        with catch_warnings(action="ignore", category=UserWarning):  # where cells are told nothing
+            self.told = nn.Linear(config.label_dim + config.style_dim, config.hidden, bias=False)
         self.update = nn.Linear(config.hidden, config.channels, bias=False)
         nn.init.kaiming_normal_(self.perceived.weight)
         if sobel:  # slopes are faint: thrice the weight learns faster

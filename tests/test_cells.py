@@ -196,7 +196,8 @@ def test_stripes_of_each_sample():
     phase = torch.tensor([0.25, 0.25, 0.125])
     together = stripes(angle, width, phase, (28, 40))
     assert torch.equal(together[0], together[1])
-    assert together[0, 0, :5].tolist() == [True, False, False, True, True]  # one began before the edge
+    begun = [True, False, False, True, True]  # one began a cell before the edge
+    assert together[0, 0, :5].tolist() == begun
     for k in range(3):
         one = slice(k, k + 1)
         assert torch.equal(stripes(angle[one], width[one], phase[one], (28, 40))[0], together[k])

@@ -81,7 +81,9 @@ def weights(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("command", ["pretrain", "finetune", "restore", "evaluate", "grow", "run"])
+@pytest.mark.parametrize(
+    "command", ["pretrain", "finetune", "restore", "read", "evaluate", "grow", "run"]
+)
 def test_help(command):
     text = nca(command, "--help")
     assert "--seed" in text
@@ -112,10 +114,20 @@ def test_train_evaluate_grow(tmp_path):
     assert "class pca" in out
     results = json.loads((tmp_path / "m.json").read_text())
     wanted = {"n", "pixel_accuracy", "ink_iou", "mse", "psnr", "ssim", "judge_accuracy"}
-    wanted |= {"baselines", "persistence", "regeneration", "samples", "weights", "seed"}
+    wanted |= {
+        "baselines",
+        "persistence",
+        "unwounded",
+        "regeneration",
+        "samples",
+        "weights",
+        "seed",
+    }
     assert wanted <= results.keys()
     assert results["n"] == 100
-    rows = {"black", "class_mean", "blur_threshold", "linear_deblur", "class_pca"}
+    rows = {
+        "black", "class_mean", "blur_threshold", "linear_deblur", "class_pca", "conv_decoder",
+    }  # fmt: skip
     assert results["baselines"].keys() == rows
     assert {"judge_accuracy", "fid", "coverage"} <= results["samples"].keys()
     first = sorted(p.name for p in (tmp_path / "figures").iterdir())[0]
@@ -157,6 +169,9 @@ def test_train_evaluate_grow(tmp_path):
         ("workers is -1", "pretrain --workers -1"),
         ("no checkpoint at empty", "finetune --out empty"),
         ("--task can't take effect: use `nca restore`", "finetune --task restore"),
+        ("--blurs can't take effect: use `nca restore`", "finetune --blurs box3"),
+        ("--wounds", "finetune --wounds bite"),
+        ("flow_iterations is -1", "finetune --flow-iterations -1"),
         ("--switch-share can't take effect", "pretrain --switch-share 0.5"),
         ("--anchor-weight can't take effect", "restore --anchor-weight 1"),
         ("--kl-weight can't take effect", "restore --kl-weight 1"),
@@ -272,11 +287,13 @@ def test_a_full_disk_loses_nothing(tmp_path, weights):
 def test_a_rule_can_be_trained_further(tmp_path, weights):
     nca("finetune", "--from", weights, "--iterations", 1, "--batch-size", 2,
         "--loss-weights", 1, 2, "--loss-steps", 1, 2, "--damage-share", 0.5,
-        "--out", tmp_path)  # fmt: skip
+        "--wounds", "half", "half", "ring", "--flow-iterations", 3, "--out", tmp_path)  # fmt: skip
     rule = load(tmp_path / "unified.safetensors")
     assert rule.config == load(weights).config
     assert rule.record["training"]["loss_weights"] == [1, 2]
     assert rule.record["training"]["damage_share"] == 0.5
+    assert rule.record["training"]["wounds"] == ["half", "half", "ring"]
+    assert rule.genome.flow.last.any()
 
 
 def test_resume_with_other_options(tmp_path):

@@ -18,6 +18,7 @@ from nca_lib.rollout.sparse import sparse_rollout
 import pytest
 import torch
 from test_rollout import assert_close, example, plan, random_rule, with_gradients  # noqa: F401
+from threadpoolctl import ThreadpoolController
 
 pytestmark = pytest.mark.skipif(
     bool(compiled.IMPORT_PROBLEM), reason=f"no compiled rollout: {compiled.IMPORT_PROBLEM}"
@@ -55,6 +56,89 @@ def test_the_result_does_not_depend_on_threads_or_company(threads):
     one = Weights(weights.perceive, weights.bias[4:5], weights.update)
     alone = compiled_rollout(state[4:5], one, seeds[4:5], plan(20, (20,)))
     assert torch.equal(alone, results[0][0][1:, 4:5])
+
+
+# --- blocks of cells, and who multiplies them
+
+
+def none_found():
+    """The BLAS of a machine that has no OpenBLAS."""
+    return ThreadpoolController().select(internal_api="of no library")
+
+
+def test_blocks_are_small_where_a_blas_can_not_be_kept_to_one_thread(monkeypatch):
+    """Then a product has 2**18 multiplications at most, and at least one cell."""
+    monkeypatch.setattr(compiled, "blas", none_found)
+    sizes = {n: compiled.block_size(n) for n in (1, 2730, 2731, 10_000, 2**17, 2**18, 2**20)}
+    wanted = {1: 96, 2730: 96, 2731: 95, 10_000: 26, 2**17: 2, 2**18: 1, 2**20: 1}
+    assert sizes == wanted
+
+
+@pytest.mark.skipif(not len(compiled.blas()), reason="no OpenBLAS here")
+def test_blocks_are_of_96_cells_where_it_can():
+    assert [compiled.block_size(n) for n in (1, 10_000, 2**20)] == [96] * 3
+
+
+@pytest.mark.parametrize("perception", ["sobel", "patch"])
+@pytest.mark.parametrize("block", [1, 7, 95, 97, 1000])
+def test_the_result_does_not_depend_on_the_size_of_a_block(monkeypatch, block, perception):
+    """Some hundred cells act in a step; only the order of sums differs."""
+    nca, state, genome, seeds = example(2, 16, alive_share=1.0, perception=perception)
+    args = state, genome, 4, seeds, (2, 4)
+    wanted, wanted_gradients = with_gradients(nca.rollout, nca, *args)
+    monkeypatch.setattr(compiled, "block_size", lambda _: block)
+    frames, gradients = with_gradients(nca.rollout, nca, *args)
+    assert_close(frames, wanted, 1e-12, "frames")
+    assert gradients.keys() == wanted_gradients.keys()
+    for name, gradient in gradients.items():
+        assert_close(gradient, wanted_gradients[name], 1e-12, name)
+
+
+def test_without_openblas_the_result_is_the_same(monkeypatch):
+    nca, state, genome, seeds = example(2, 16, alive_share=1.0)
+    wanted = with_gradients(nca.rollout, nca, state, genome, 4, seeds, (2, 4))
+    monkeypatch.setattr(compiled, "blas", none_found)
+    monkeypatch.setattr(compiled, "ALONE", 20 * 18 * 5)
+    assert compiled.block_size(20 * 18) == 5
+    frames, gradients = with_gradients(nca.rollout, nca, state, genome, 4, seeds, (2, 4))
+    assert_close(frames, wanted[0], 1e-12, "frames")
+    assert_close(gradients["genome"], wanted[1]["genome"], 1e-12, "genome")
+
+
+def blas_threads():
+    return {library.num_threads for library in compiled.blas().lib_controllers}
+
+
+@pytest.mark.skipif(not len(compiled.blas()), reason="no OpenBLAS here")
+@pytest.mark.parametrize(("n", "batch", "steps"), [(1, 3, 99), (2, 3, 1), (2, 3, 99)])
+def test_each_sample_multiplies_alone_and_afterwards_all_is_as_before(threads, n, batch, steps):
+    threads(n)
+    with compiled.blas().limit(limits=2):
+        found = compiled.each_sample(lambda s: (s, blas_threads()), batch, steps)
+        assert found == [(s, {1}) for s in range(batch)]
+        assert blas_threads() == {2}
+        with pytest.raises(ZeroDivisionError):
+            compiled.each_sample(lambda s: 1 / s, batch, steps)
+        assert blas_threads() == {2}
+
+
+@pytest.mark.skipif(not len(compiled.blas()), reason="no OpenBLAS here")
+def test_the_result_does_not_depend_on_the_threads_of_blas(threads):
+    """To the bit, however many threads were asked for outside, and of us."""
+    nca, state, genome, seeds = example(
+        3, 24, alive_share=1.0, dtype=torch.float32, channels=16, hidden=96
+    )
+    results = []
+    for ours, of_blas in ((1, 1), (1, 2), (2, 1), (2, 2)):
+        threads(ours)
+        with compiled.blas().limit(limits=of_blas):
+            frames, gradients = with_gradients(nca.rollout, nca, state, genome, 30, seeds, (15, 30))
+            results.append([frames, *gradients.values()])
+    for result in results[1:]:
+        assert all(map(torch.equal, result, results[0]))
+
+
+# --- processes, memory, the way back
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -4,6 +4,7 @@ import math
 
 from nca_lib import genome as genome_module
 from nca_lib.errors import InputError
+from nca_lib.flow import HIDDEN, LAYERS
 from nca_lib.genome import Genome, StyleCode, StyleEncoder, fit_gaussian
 from nca_lib.rule import RuleConfig
 from nca_lib.training.pretraining import initial_rule
@@ -261,11 +262,11 @@ def test_a_genome_is_saved_with_its_styles():
         "labels.weight": [10, 4],
         "average": [10, 3],
         "spread": [10, 3, 3],
-        "flow.orders": [8, 3],
-        "flow.first": [8, 64, 11],  # one number that stays, and ten labels
-        "flow.bias": [8, 64],
-        "flow.last": [8, 4, 64],  # scale and shift of the two that move
-        "flow.offset": [8, 4],
+        "flow.orders": [LAYERS, 3],
+        "flow.first": [LAYERS, HIDDEN, 11],  # one number that stays, and ten labels
+        "flow.bias": [LAYERS, HIDDEN],
+        "flow.last": [LAYERS, 4, HIDDEN],  # scale and shift of the two that move
+        "flow.offset": [LAYERS, 4],
     }
     assert [name for name, _ in genome.named_parameters()] == ["labels.weight"]
 

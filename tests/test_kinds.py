@@ -173,6 +173,7 @@ def test_an_evaluation_without_a_judge(tmp_path):
     assert results["samples"] is None
     assert "switching" not in results
     assert list(results["per_digit"]) == ["cat", "dog", "newt"]
+    assert "conv_decoder" not in results["baselines"]  # the rival draws digits only
     assert "squared error: left half" in table(results)
     write_figures(rule, results, data, tmp_path)
     assert len(list(tmp_path.glob("*.png"))) == 5

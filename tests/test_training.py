@@ -75,10 +75,17 @@ def test_loss_falls(digits):
     assert last < 0.7 * first, (first, last)
 
 
-@pytest.mark.parametrize("task", ["grow", "restore"])
+RULES = {
+    "grow": RULE,
+    "restore": replace(RULE, style_dim=0),
+    "read": RuleConfig(channels=13, hidden=8, label_dim=0, style_dim=0, held=(0, 1)),
+}
+
+
+@pytest.mark.parametrize("task", RULES)
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, digits, task):
-    config = replace(CONFIG, task=task)
-    rule = replace(RULE, style_dim=0 if task == "restore" else 3)
+    config = replace(CONFIG, task=task, damage_share=0.5, blurs=("box3", "gauss"), noise=0.1)
+    rule = RULES[task]
     outputs = {name: Outputs(tmp_path / name, "unified") for name in ("whole", "broken")}
     train(initial_rule(rule, 0), digits, config, outputs["whole"], log_every=1, progress=False)
     asked = iter([False, False, False, False, True])
@@ -395,16 +402,16 @@ def test_a_wider_rule_does_the_same_and_can_learn_more(digits):
         widen(rule, 8)
 
 
-@pytest.mark.parametrize("task", ["grow", "restore"])
+@pytest.mark.parametrize("task", RULES)
 def test_training_in_double_precision(digits, task):
     """The rule's type is the training's, throughout; in its first steps it is the same training."""
     config = replace(CONFIG, task=task, iterations=4, pool_start=0.0)
     logs = {}
     for dtype in (torch.float32, torch.float64):
-        rule = initial_rule(RULE, 0).to(dtype)
+        rule = initial_rule(RULES[task], 0).to(dtype)
         logs[dtype] = train(rule, digits, config, log_every=1, progress=False)
         assert {p.dtype for p in rule.parameters()} == {dtype}
-        state = seed_state(1, 6).to(dtype)
+        state = seed_state(1, rule.config.channels).to(dtype)
         assert rule.rollout(state, rule.genome(3), 4, 0).dtype == dtype
     for single, double in zip(*logs.values(), strict=True):
         assert single["loss"] == pytest.approx(double["loss"], rel=2e-2)

@@ -16,13 +16,14 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
 COLUMNS = ("pixel_accuracy", "ink_iou", "ssim", "psnr", "judge_accuracy")
 ROWS = {  # baselines beside each rule
-    "unified": ("class_pca", "class_mean", "black"),
+    "unified": ("conv_decoder", "class_pca", "class_mean", "black"),
     "restore": ("linear_deblur", "blur_threshold", "black"),
 }
 NAMES = {
     "unified": "**unified rule**, from one cell",
     "restore": "**restoration rule**, from the 5x5 blur",
-    "class_pca": "PCA per class, 16 numbers",
+    "conv_decoder": "convolutional decoder, {} numbers",
+    "class_pca": "PCA per class, {} numbers",
     "class_mean": "class mean",
     "black": "all black",
     "linear_deblur": "best linear 13x13 filter",
@@ -66,7 +67,8 @@ def comparison(name: str) -> str:
         prefix = "" if row == name else f"baselines.{row}."
         units = ("%", "", "", "dB", "%")
         cells = [figure(results, prefix + c, u) for c, u in zip(COLUMNS, units, strict=True)]
-        lines.append(f"| {NAMES[row]} | " + " | ".join(cells) + " |")
+        numbers = "" if row == name else results[0]["baselines"][row].get("numbers", "")
+        lines.append(f"| {NAMES[row].format(numbers)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -78,11 +80,6 @@ def behaviour(name: str) -> str:
         lines.append(
             f"| pixel accuracy at {key} the training steps (first 1,000 digits) | "
             f"{figure(results, f'persistence.{key}')} |"
-        )
-    for key, row in results[0]["regeneration"].items():
-        path = " -> ".join(figure(results, f"regeneration.{key}.{stage}") for stage in row)
-        lines.append(
-            f"| {key.replace('_', ' ')} erased: before -> after -> 64 steps later | {path} |"
         )
     if "switching" in results[0]:
         lines.append(
@@ -106,6 +103,58 @@ def behaviour(name: str) -> str:
     return "\n".join(lines)
 
 
+def wounds(name: str) -> str:
+    """How wounds heal, beside the same digits without a wound at the same step."""
+    results = read(name)
+    lines = [
+        "| erased | just after | 64 steps later | points lost | 256 steps later | points lost |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for key in results[0]["regeneration"]:
+        cells = [figure(results, f"regeneration.{key}.after_damage")]
+        for steps in (64, 256):
+            healed = f"regeneration.{key}.after_{steps}_steps"
+            lost = [pick(r, f"unwounded.after_{steps}_steps") - pick(r, healed) for r in results]
+            cells += [figure(results, healed), f"{100 * sum(lost) / len(lost):.2f}"]
+        lines.append(f"| {key.replace('_', ' ')} | " + " | ".join(cells) + " |")
+    cells = [figure(results, f"unwounded.after_{steps}_steps") for steps in (64, 256)]
+    lines.append(f"| nothing | | {cells[0]} | | {cells[1]} | |")
+    return "\n".join(lines)
+
+
+def blurs() -> str:
+    """Restoration from blurs other than that of the main table."""
+    results = read("restore")
+    lines = ["| blurred by | left alone | restored |", "| --- | --- | --- |"]
+    names = {
+        "box3": "3x3 box",
+        "box7": "7x7 box",
+        "gauss": "Gaussian of 1.5 cells",
+        "noise": "5x5 box, noise of 0.02",
+    }
+    for key, said in names.items():
+        both = [figure(results, f"other_blurs.{key}.{how}") for how in ("left_alone", "restored")]
+        lines.append(f"| {said} | {both[0]} | {both[1]} |")
+    return "\n".join(lines)
+
+
+def reading() -> str:
+    """Cells that read."""
+    results = read("reader")
+    lines = [
+        "| | cells with ink that vote right | pictures in which all agree | most vote right |",
+        "| --- | --- | --- | --- |",
+    ]
+    for key, said in {
+        "after_60_steps": "after 60 steps",
+        "after_200_steps": "after 200 steps",
+        "replaced": "80 steps after another digit was laid under them",
+    }.items():
+        cells = [figure(results, f"{key}.{what}") for what in ("cells", "agree", "read")]
+        lines.append(f"| {said} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def digits() -> str:
     """The ten digit rules, one evaluation each."""
     results = [json.loads((RESULTS / f"digit-{d}.json").read_text()) for d in range(10)]
@@ -117,7 +166,7 @@ def digits() -> str:
         "judge, styles from the prior": "samples.judge_accuracy",
         "judge, test digits redrawn": "judge_accuracy",
         "pixel accuracy": "pixel_accuracy",
-        "of the PCA, 16 numbers": "baselines.class_pca.pixel_accuracy",
+        "of the PCA with as many numbers": "baselines.class_pca.pixel_accuracy",
     }.items():
         values = [pick(r, path) for r in results]
         cells = [f"{100 * v:.1f}" for v in [*values, sum(values) / 10]]
@@ -131,7 +180,8 @@ def per_digit() -> str:
     lines = ["| | " + " | ".join(rows) + " |", "| --- |" + " --- |" * len(rows)]
     for name, path in {
         "pixel accuracy": "pixel_accuracy",
-        "of the PCA, 16 numbers": "baselines.class_pca",
+        "of the convolutional decoder": "baselines.conv_decoder",
+        "of the PCA with as many numbers": "baselines.class_pca",
         "of the class mean": "baselines.class_mean",
         "of all black": "baselines.black",
         "ink IoU": "ink_iou",
@@ -146,7 +196,10 @@ PARTS = {
     "unified": lambda: comparison("unified"),
     "unified behaviour": lambda: behaviour("unified"),
     "restore": lambda: comparison("restore"),
+    "unified wounds": lambda: wounds("unified"),
     "restore behaviour": lambda: behaviour("restore"),
+    "restore blurs": blurs,
+    "reader": reading,
     "digits": digits,
     "per digit": per_digit,
     "merging": lambda: (RESULTS / "merging.md").read_text().strip(),

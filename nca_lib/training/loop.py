@@ -225,6 +225,8 @@ def check_training(rule: NCA, digits: Pictures, config: TrainingConfig, ranks: R
         raise InputError(f"batch_size {config.batch_size} is too small for {ranks.count} processes")
     if config.anchor_weight and rule.config.channels <= kind.anchor:
         raise InputError(f"an anchor wants {kind.anchor + 1} channels, this rule has fewer")
+    if config.place_weight and rule.config.channels < kind.place.stop:
+        raise InputError(f"places want {kind.place.stop} channels, this rule has fewer")
     return Pictures(images, labels)
 
 

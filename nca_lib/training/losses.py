@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 STATE_BOUND = 2.0  # |state| above this is penalised
+PERIOD = 4  # cells between two fine marks that are alike
+COARSE = 33.0  # coarse marks hardly differ between neighbours: their error counts so many times
 SHOWN = 2  # of the loss steps, the last ones, are shown to the critic: it knows finished pictures
 
 
@@ -43,6 +46,32 @@ def anchor_target(images: Tensor) -> Tensor:
     return target
 
 
+def place_target(images: Tensor) -> Tensor:
+    """Where each cell is, `[6, H, W]`: a ruler with coarse and with fine marks, from the seed on.
+
+    Coarse: row and column, in halves of the grid. Fine: sine and cosine of both, with a period of
+    four cells, so that neighbours differ by a quarter of a turn and no mark can lie between two
+    cells (the grid cells of a brain work alike: Hafting et al., 2005).
+
+    A rule has no coordinates, but cells can count: each is a step further than its neighbour
+    ("positional information", Wolpert, 1969). Tissue that knows where it is can be healed by what
+    is left of it, wherever the wound was, and the anchor grows again.
+    """
+    height, width = images.shape[2:]
+    rows = torch.arange(height, device=images.device) - height // 2
+    columns = torch.arange(width, device=images.device) - width // 2
+    both = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))  # [2, H, W]
+    turns = 2 * math.pi * both / PERIOD
+    coarse = both / (min(height, width) / 2)
+    return torch.cat([coarse, turns.sin(), turns.cos()]).to(images.dtype)
+
+
+def place_error(frames: Tensor, images: Tensor) -> Tensor:
+    """Squared error of the six channels within the tissue, `[R]`; frames `[R, B, 6, H, W]`."""
+    off = (frames - place_target(images)).square() * life_target(images)
+    return COARSE * off[:, :, :2].mean((1, 2, 3, 4)) + off[:, :, 2:].mean((1, 2, 3, 4))
+
+
 # Frames [R, B, C, H, W] at the loss steps, images [B, I, H, W] and labels [B] -> a scalar.
 OwnLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -53,6 +82,7 @@ class Losses(NamedTuple):
     ink: Tensor  # of cells that read: their votes
     life: Tensor
     anchor: Tensor
+    place: Tensor
     critic: Tensor
     overflow: Tensor
     kl: Tensor
@@ -87,6 +117,9 @@ def growth_losses(
     if config.task == "grow" and config.anchor_weight:
         off = frames[:, :, channels + 1] - anchor_target(images)[:, 0]
         anchor = off.square().mean((1, 2, 3))  # [R]
+    place = torch.zeros_like(ink)
+    if config.task == "grow" and config.place_weight:
+        place = place_error(frames[:, :, channels + 2 : channels + 8], images)  # [R]
     seen = frames.new_zeros(())
     if critic is not None:
         seen = critic_error(critic, frames[:, :, :channels], images)
@@ -94,6 +127,7 @@ def growth_losses(
         ink @ weights,
         config.life_weight * (life @ weights),
         config.anchor_weight * (anchor @ weights),
+        config.place_weight * (place @ weights),
         config.critic_weight * seen,
         overflow(frames, config),
         frames.new_zeros(()),
@@ -106,7 +140,7 @@ def reading_losses(
     """The loss of cells that read: their votes, in the place of the ink, and the overflow."""
     none, error = frames.new_zeros(()), vote_error(frames, images, labels, kind)  # [R]
     votes = error @ weights_of(frames, config)
-    return Losses(votes, none, none, none, overflow(frames, config), none)
+    return Losses(votes, none, none, none, none, overflow(frames, config), none)
 
 
 def weights_of(frames: Tensor, config: TrainingConfig) -> Tensor:

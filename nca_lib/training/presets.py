@@ -54,20 +54,27 @@ PRESETS = {
     ),
     # Full MNIST, hours on a CPU.
     "full": Preset(
-        rule=RuleConfig(hidden=384, style_dim=32),
+        rule=RuleConfig(channels=20, hidden=384, style_dim=32),
         restorer=RESTORER,
         pretrain=TrainingConfig(
-            iterations=2000, anchor_weight=3.0, critic_weight=0.02, flow_iterations=2000
+            iterations=1500,
+            anchor_weight=20.0,
+            place_weight=0.3,
+            critic_weight=0.02,
+            kl_weight=0.08,
+            flow_iterations=2000,
         ),
         # Pictures learn to keep their place and to heal: most samples come from the pool, stay in
-        # it for some 300 steps, and three in ten of them lose a disc.
+        # it for some 500 steps, and every third of them is wounded when it is taken out.
         finetune=TrainingConfig(
             iterations=40_000,
             pool_share=0.625,
-            pool_renewal=0.125,
-            damage_share=0.3,
+            pool_start=0.1,
+            pool_renewal=0.1,
+            damage_share=0.35,
             switch_share=0.2,
-            anchor_weight=3.0,
+            anchor_weight=20.0,
+            place_weight=0.3,
             critic_weight=0.02,
             kl_weight=0.08,
             flow_iterations=4000,

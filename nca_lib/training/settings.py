@@ -15,7 +15,15 @@ from nca_lib.training.damage import WOUNDS, Wound
 
 Task = Literal["grow", "restore", "read"]  # as in checkpoints.TASKS
 SHARES = ("pool_share", "pool_start", "pool_renewal", "damage_share", "switch_share")
-AMOUNTS = ("noise", "life_weight", "anchor_weight", "critic_weight", "overflow_weight", "kl_weight")
+AMOUNTS = (
+    "noise",
+    "life_weight",
+    "anchor_weight",
+    "place_weight",
+    "critic_weight",
+    "overflow_weight",
+    "kl_weight",
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class TrainingConfig:
     switch_share: float = 0.25  # of the pooled samples that are told to become another picture
     life_weight: float = 0.25  # of the life channel's error, beside the ink's
     anchor_weight: float = 0.0  # of the anchor's error: a mark in the cell that grew first
+    place_weight: float = 0.0  # of the error of where a cell thinks it is, within the tissue
     critic_weight: float = 0.0  # of the error in the features that a critic sees (judge.py)
     overflow_weight: float = 0.1  # of the penalty on |state| > 2
     kl_weight: float = 0.05  # of the styles' divergence, nats a pixel, against squared errors
