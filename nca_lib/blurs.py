@@ -47,10 +47,10 @@ def blurred_at_random(
     that a training makes the same pictures on any number of processes.
     """
     made = []
-    for image, stream in zip(images.split(1), streams.tolist(), strict=True):
+    for image, stream in zip(images, streams.tolist(), strict=True):
         generator = torch.Generator().manual_seed(stream)
         kind = kinds[int(torch.randint(len(kinds), (), generator=generator))]
         share = 2 * torch.rand((), generator=generator).item() - 1
-        soft = blurred(image, kind)
+        soft = blurred(image[None], kind)
         made.append(with_noise(soft, noise * share, generator) if noise * share > 0 else soft)
     return torch.cat(made) if made else images

@@ -127,6 +127,7 @@ def stripes(
     height, width_of_grid = sides(size)
     y, x = torch.arange(height)[:, None], torch.arange(width_of_grid)[None]
     along = y * angle.sin()[:, None, None] + x * angle.cos()[:, None, None]  # [B, H, W], cells
+    along = along + 1e-4  # the cosine of pi / 2 is a hair below 0
     return (along / (2 * width[:, None, None]) + phase[:, None, None]) % 1 < 0.5
 
 

@@ -255,7 +255,10 @@ class Evaluate(Common):
         device, rule = pick_device(self.device), load(self.weights)
         check_seed(self.seed)
         _, data = self.open()
-        judge = judge_for(data.kind, self.judge)
+        reads = rule.task == "read"
+        if reads and (self.figures or self.judge):
+            raise InputError("a reading rule draws nothing: --figures and --judge have no effect")
+        judge = None if reads else judge_for(data.kind, self.judge)
         report(
             rule.to(device), data, self.split, self.seed, self.limit, self.json, self.figures,
             judge=judge,

@@ -35,7 +35,8 @@ class Flow(nn.Module):
         self.half = length // 2  # numbers that stay; the others are scaled and shifted
         told, moved = self.half + classes, length - self.half
         generator = torch.Generator().manual_seed(0)
-        orders = [torch.randperm(length, generator=generator) for _ in range(LAYERS)]
+        orders = [torch.randperm(length, generator=generator) for _ in range(LAYERS // 2)]
+        orders = [order for forth in orders for order in (forth, forth.flip(0))]  # all move
         noise = torch.randn(LAYERS, HIDDEN, told, generator=generator)
         self.register_buffer("orders", torch.stack(orders))  # [K, S]: first those that stay
         self.register_buffer("first", noise / math.sqrt(self.half + 1))  # [K, D, S // 2 + L]

@@ -11,6 +11,7 @@ from nca_lib.cells import seed_state
 from nca_lib.checkpoints import load
 from nca_lib.dataset import Pictures
 from nca_lib.errors import InputError
+from nca_lib.kinds import MNIST
 from nca_lib.stopping import Wish
 from nca_lib.training import (
     Outputs,
@@ -24,7 +25,7 @@ from nca_lib.training import (
     train,
 )
 from nca_lib.training.loop import check_training, training_step, try_step
-from nca_lib.training.losses import Losses, anchor_target
+from nca_lib.training.losses import Losses, anchor_target, place_error, place_target
 from nca_lib.training.optimisers import MUON_RATE, Optimisers, learning_rate
 from nca_lib.training.ranks import Ranks
 from nca_lib.training.run import new_run
@@ -78,6 +79,7 @@ def test_the_defaults():
         "switch_share": 0.25,
         "life_weight": 0.25,
         "anchor_weight": 0.0,
+        "place_weight": 0.0,
         "critic_weight": 0.0,
         "overflow_weight": 0.1,
         "kl_weight": 0.05,
@@ -102,7 +104,10 @@ def test_steps_weights_and_plain_values():
 
 
 SHARES = ("pool_share", "pool_start", "pool_renewal", "damage_share", "switch_share")
-AMOUNTS = ("noise", "life_weight", "anchor_weight", "critic_weight", "overflow_weight", "kl_weight")
+AMOUNTS = (
+    "noise", "life_weight", "anchor_weight", "place_weight", "critic_weight", "overflow_weight",
+    "kl_weight",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -343,6 +348,43 @@ def test_gaps_are_closed_and_wide_ones_stay(gap, closed):
 def test_the_anchor_is_where_the_seed_is():
     target = anchor_target(torch.rand(2, 1, 28, 40))
     assert torch.equal(target, seed_state(2, 3, (28, 40))[:, 2:])
+
+
+def test_where_a_cell_is_by_hand():
+    """From the seed on: coarse marks in halves of the grid, fine ones come again every four."""
+    target = place_target(torch.rand(2, 1, 28, 40))
+    assert target.shape == (6, 28, 40)
+    for (y, x), wanted in {
+        (14, 20): (0, 0, 0, 0, 1, 1),  # the seed
+        (15, 20): (1 / 14, 0, 1, 0, 0, 1),
+        (14, 18): (0, -1 / 7, 0, 0, 1, -1),
+        (0, 39): (-1, 19 / 14, 0, -1, -1, 0),
+    }.items():
+        assert target[:, y, x].tolist() == pytest.approx(wanted, abs=1e-5)
+    torch.testing.assert_close(target[2:, 4:, 4:], target[2:, :-4, :-4], rtol=0, atol=1e-5)
+    assert place_target(torch.rand(1, 4, 28, 40).double()).dtype == torch.float64
+
+
+def test_what_cells_think_of_where_they_are_counts_in_the_tissue():
+    """Coarse marks count 33 times: of a tissue of 25 cells all are off by 1/2 in one channel."""
+    images = torch.zeros(2, 1, 28, 28)
+    images[:, :, 10, 10] = 1.0
+    frames = torch.full((2, 2, 9, 28, 28), 99.0)  # whatever it is elsewhere
+    tissue = life_target(images)[0, 0] > 0
+    right = place_target(images)
+    frames[:, :, 3:] = torch.where(tissue, right, frames[:, :, 3:])
+    assert (place_error(frames[:, :, 3:], images) == 0).all()
+    assert MNIST.place == slice(3, 9)
+    frames[0, :, 4] += 0.5
+    frames[1, 0, 8] -= 0.5
+    coarse, fine = 33 * 25 / 784 / 4 / 2, 25 / 784 / 4 / 4 / 2
+    error = place_error(frames[:, :, 3:], images)
+    assert error.tolist() == pytest.approx([coarse, fine], rel=1e-5)
+    config = replace(CONFIG, loss_weights=(1.0, 3.0), place_weight=2.0, overflow_weight=0.0)
+    losses = growth_losses(frames, images, config)
+    assert losses.place.item() == pytest.approx(2 * (coarse + 3 * fine) / 4, rel=1e-5)
+    assert growth_losses(frames, images, replace(config, place_weight=0.0)).place == 0
+    assert growth_losses(frames, images, replace(config, task="restore")).place == 0
 
 
 # --- one iteration
@@ -794,6 +836,8 @@ def test_weights_that_are_not_finite_leave_styles_as_codes(rule, digits, monkeyp
          "^batch_size 1 is too small for 2 processes$"),
         ({"config": replace(CONFIG, anchor_weight=0.1), "channels": 2},
          "^an anchor wants 3 channels, this rule has fewer$"),
+        ({"config": replace(CONFIG, place_weight=0.1), "channels": 8},
+         "^places want 9 channels, this rule has fewer$"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_trained(rule, digits, change, message):
@@ -816,6 +860,7 @@ def test_what_can_just_be_trained(digits):
     assert checked.images is digits.images
     assert torch.equal(checked.labels, digits.labels)
     check_training(NCA(RuleConfig(2, 4, 2, 0)), digits, CONFIG, Ranks())
+    check_training(NCA(RuleConfig(9, 4, 2, 0)), digits, replace(CONFIG, place_weight=1.0), Ranks())
     bytes_of_labels = Pictures(digits.images, digits.labels.to(torch.uint8))
     assert check_training(toy_rule(), bytes_of_labels, CONFIG, Ranks()).labels.dtype == torch.int64
 

@@ -53,9 +53,9 @@ def test_the_unified_rule_begins_as_the_mean_of_the_ten_and_learns_from_the_new_
     record = load(folder / "unified" / "unified.safetensors").record
     ten = [load(folder / "digits" / f"digit-{d}.safetensors").record for d in range(10)]
     assert record["start"] == {"merge": "mean", "sha256": [r["sha256"] for r in ten]}
-    assert {r["critic"] for r in [record, *ten]} == {record["critic"]}
-    shipped = load("unified").record.get("critic")
-    assert record["critic"] != shipped
+    assert {r["critic_sha256"] for r in [record, *ten]} == {record["critic_sha256"]}
+    shipped = load("unified").record.get("critic_sha256")
+    assert record["critic_sha256"] != shipped
 
 
 def test_what_is_shipped_is_the_training_in_half_precision(made):

@@ -507,8 +507,8 @@ def test_a_reader_is_trained_and_measured_by_two_commands(tmp_path):
 
 @pytest.mark.parametrize(
     "option",
-    ["--life-weight 1", "--anchor-weight 1", "--kl-weight 1", "--kl-full 1", "--held 0",
-     "--label-dim 4", "--style-dim 4", "--task grow", "--noise 1", "--blurs box3"],
+    ["--life-weight 1", "--anchor-weight 1", "--place-weight 1", "--kl-weight 1", "--kl-full 1",
+     "--held 0", "--label-dim 4", "--style-dim 4", "--task grow", "--noise 1", "--blurs box3"],
 )  # fmt: skip
 def test_options_that_readers_have_no_use_for(option, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -149,7 +149,7 @@ def train(
     run = new_run(rule, config, ranks, hooks, critic if config.critic_weight else None)
     identity = identity_of(rule, digits, config, source, origin or {}, hooks)
     if config.critic_weight:
-        identity["critic"] = fingerprint(critic)
+        identity["critic_sha256"] = fingerprint(critic)
     writing = outputs is not None and ranks.first
     name = outputs.name if outputs else config.task
     with ExitStack() as around:  # until the rule is written
@@ -225,9 +225,20 @@ def check_training(rule: NCA, digits: Pictures, config: TrainingConfig, ranks: R
         raise InputError(f"batch_size {config.batch_size} is too small for {ranks.count} processes")
     if config.anchor_weight and rule.config.channels <= kind.anchor:
         raise InputError(f"an anchor wants {kind.anchor + 1} channels, this rule has fewer")
+    if config.task == "read":
+        check_reading(rule)
     if config.place_weight and rule.config.channels < kind.place.stop:
         raise InputError(f"places want {kind.place.stop} channels, this rule has fewer")
     return Pictures(images, labels)
+
+
+def check_reading(rule: NCA) -> None:
+    """Raise InputError for a rule that has no room for its votes, or is told the answer."""
+    config, wanted = rule.config, rule.kind.life + 1 + len(rule.kind.classes)
+    if config.channels < wanted:
+        raise InputError(f"votes want {wanted} channels, this rule has {config.channels}")
+    if config.label_dim or config.style_dim:
+        raise InputError("cells that read are told nothing: choose label_dim and style_dim 0")
 
 
 def fit_styles(run: Run, digits: Pictures, config: TrainingConfig) -> None:

@@ -26,9 +26,7 @@ class Preset:
 RESTORER = RuleConfig(style_dim=0, perception="patch", hidden=192)
 
 # Ink and life are given and stay; of the 22 channels the last ten are votes.
-READER = RuleConfig(
-    channels=22, hidden=112, label_dim=0, style_dim=0, perception="patch", held=(0, 1)
-)
+READER = RuleConfig(channels=22, hidden=280, label_dim=0, style_dim=0, held=(0, 1))
 READ = TrainingConfig(
     task="read",
     loss_steps=(12, 16, 20),
