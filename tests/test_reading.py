@@ -254,9 +254,11 @@ def test_pictures_of_the_same_class_replace_none():
 
 def test_what_is_rolled_out_to_measure_reading(monkeypatch):
     monkeypatch.setattr(reading, "BATCH", 2)
-    rule, digits = toy_reader(), bars([1, 2, 3], LABEL_INK)
+    rule, digits = told_nothing(), bars([1, 2, 3])
+    digits.images[1:] = bar(radius=3)
     calls = toy.spy(rule)
     whole = measure_reading(rule, digits, 5)
+    calls = calls[:]
     order = torch.randperm(3, generator=torch.Generator().manual_seed(5))
     seeds = [streams(3, 5, part) for part in (READING, REPLACED)]
     assert [len(call.state) for call in calls] == [2, 2, 1, 1]
@@ -266,8 +268,10 @@ def test_what_is_rolled_out_to_measure_reading(monkeypatch):
         assert call.first_step == 0
         assert torch.equal(call.seeds, seeds[again][part])
         images = digits.images[order[part] if again else part]
-        assert torch.equal(call.state[:, :2], inked_state(images, 12)[:, :2])
-        assert call.state[:, 2:].any().item() is again  # what they know of the picture before
+        known = inked_state(images, 13)
+        if again:  # what they knew of the picture before
+            known[:, 2:] = read(rule, digits.images[part], (60,), seeds[0][part])[0, :, 2:]
+        assert torch.equal(call.state, known)
         assert call.genome.shape == (len(call.state), 0)  # they are told nothing
     monkeypatch.setattr(reading, "BATCH", 250)
     assert measure_reading(rule, digits, 5) == whole
@@ -281,7 +285,7 @@ def test_the_steps_of_reading():
 
 
 def test_an_evaluation_of_reading():
-    digits = bars([3, 5, 3, 5], LABEL_INK)
+    digits = bars([3, 5, 7, 5], LABEL_INK)
     data = Dataset(digits, digits.limit(3), digits, "toy bars in memory", "toy bars")
     rule = toy_reader()
     results = evaluate_reading(rule, data, seed=1)
@@ -294,6 +298,8 @@ def test_an_evaluation_of_reading():
     assert results["parameters"] == 40 * 9 * 12 + 40 + 12 * 40
     assert results["after_60_steps"] == {"cells": 1.0, "agree": 1.0, "read": 1.0}
     assert json.loads(json.dumps(results, allow_nan=False)) == results
+    assert results["replaced"]["n"] != measure_reading(rule, digits, 0)["replaced"]["n"]
+    assert results["replaced"] == measure_reading(rule, digits, 1)["replaced"]
     assert evaluate_reading(rule, data, split="validation", limit=2)["n"] == 2
     lines = reading_table(results).splitlines()
     assert lines[1].startswith("after 200 steps: 100.00% of the cells with ink vote right")

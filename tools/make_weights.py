@@ -26,6 +26,7 @@ from nca_lib.checkpoints import RULE, load, write_atomically, write_tensors
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / "nca_lib" / "weights"
+CARDS = ROOT / "tools" / "cards"  # what they say of themselves; figures come from `make results`
 LIMIT = 400_000  # bytes of a rule, which everyone downloads who clones the repository
 DIGITS = [f"digit-{digit}" for digit in range(10)]
 COMMANDS = {  # of nca, each into a folder of its own; files have the step's name, or `FILES`
@@ -150,7 +151,7 @@ def ship(arguments: argparse.Namespace) -> None:
             else:
                 ship_rule(source, folder)
             print(f"{source.stem}: {(folder / source.name).stat().st_size:,} bytes", flush=True)
-    for card in WEIGHTS.glob("*.md"):
+    for card in CARDS.glob("*.md"):
         text = card.read_text(encoding="utf-8")
         for step in COMMANDS:
             between = re.compile(rf"(<!-- made {step} -->\n).*?(<!-- /made {step} -->)", re.DOTALL)
