@@ -1,5 +1,7 @@
 """What is each part of the training worth? One change at a time, a small budget, a few seeds.
 
+Each variant has the best of three learning rates (`common.try_rates`).
+
 python experiments/ablations.py          # 3 seeds on the embedded sample
 """
 
@@ -12,48 +14,47 @@ from nca_lib.rule import RuleConfig
 from nca_lib.training.presets import PRESETS
 from nca_lib.training.pretraining import initial_rule
 
-from common import Results, open_digits, options, train_and_measure
+from common import Results, open_digits, options, train_and_measure, try_rates
 from figures import draw_ablations
 
-BASE = "everything, 12k numbers"
-RULE = RuleConfig(hidden=128)
+BASE = "everything"
+RULE = RuleConfig(channels=20, hidden=128)
 VARIANTS = {  # changes of the rule, changes of the training
     BASE: ({}, {}),
     "loss at the last step only": ({}, {"loss_steps": (32,), "loss_weights": (1.0,)}),
     "no pool": ({}, {"pool_share": 0.0}),
-    "no damage": ({}, {"damage_share": 0.0}),
+    "no wounds": ({}, {"damage_share": 0.0}),
+    "no places": ({}, {"place_weight": 0.0}),
+    "neither places nor anchor": ({}, {"place_weight": 0.0, "anchor_weight": 0.0}),
+    "no critic": ({}, {"critic_weight": 0.0}),
     "no label": ({}, {}),
     "no style": ({"style_dim": 0}, {}),
     "all nine neighbours": ({"perception": "patch"}, {}),
     "fire rate 1": ({"fire_rate": 1.0}, {}),
-    "3k numbers": ({"hidden": 28}, {}),
-    "50k numbers": ({"hidden": 512}, {}),
 }
 
 
-def run(variant: str, data: Dataset, seed: int, iterations: int) -> dict:
+def run(variant: str, data: Dataset, seed: int, rate: float, iterations: int) -> dict:
     changed_rule, changed_training = VARIANTS[variant]
     rule = initial_rule(replace(RULE, **changed_rule), seed)
     if variant == "no label":  # cells and encoder are told nothing: their tables stay zero
         for table in (rule.genome.labels, rule.encoder.label):
             table.weight.requires_grad_(False).zero_()
-    # the pool early: a short training must find time for it
-    config = replace(
-        PRESETS["quick"].finetune, iterations=iterations, seed=seed, **changed_training
-    )
-    row = train_and_measure(rule, data, config)
+    usual = PRESETS["full"].finetune
+    config = replace(usual, iterations=iterations, seed=seed, learning_rate=rate, flow_iterations=0)
+    row = train_and_measure(rule, data, replace(config, **changed_training))
     return {"numbers": rule.rule_parameters} | row
 
 
 def main() -> None:
     arguments = options(__doc__)
-    data = open_digits(arguments.data_root)
+    data, count = open_digits(arguments.data_root), arguments.iterations
     results = Results(arguments.results / "ablations.jsonl")
-    for seed in range(arguments.seeds):
-        for variant in VARIANTS:
-            if not results.has(variant, seed):
-                row = run(variant, data, seed, arguments.iterations)
-                results.add({"variant": variant, "seed": seed} | row)
+    for variant in VARIANTS:
+        try_rates(
+            results, variant, arguments.seeds,
+            lambda seed, rate, variant=variant: run(variant, data, seed, rate, count),
+        )  # fmt: skip
     draw_ablations(results, list(VARIANTS), arguments.results / "ablations.png")
 
 

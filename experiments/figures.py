@@ -13,10 +13,10 @@ from matplotlib.ticker import PercentFormatter
 MEASURES = {
     "pixel_accuracy": "pixel accuracy",
     "ink_iou": "ink IoU",
-    "ssim": "SSIM",
     "judge_accuracy": "judge",
-    "held_4x": "pixel accuracy at 4x the steps",
-    "healed_square": "64 steps after losing a square",
+    "held_10x": "pixel accuracy at 10x the steps",
+    "healed_64": "64 steps after losing a square",
+    "healed_256": "256 steps after",
 }
 
 
@@ -32,7 +32,7 @@ def table(results: Results, variants: list[str]) -> str:
         cells = []
         for key in MEASURES:
             mean, deviation = spread(results.of(variant), key)
-            percent = key not in ("ink_iou", "ssim")
+            percent = key != "ink_iou"
             cells.append(
                 f"{mean:.2%} ± {deviation * 100:.2f}"
                 if percent
@@ -69,7 +69,7 @@ def draw_ablations(results: Results, variants: list[str], path: Path) -> None:
         10, 4.2, "What each part is worth",
         "Each dot is a seed, each tick the mean; the dotted line is the full training.",
     )  # fmt: skip
-    shown = ("pixel_accuracy", "judge_accuracy", "held_4x")
+    shown = ("pixel_accuracy", "judge_accuracy", "healed_256")
     y = np.arange(len(variants))
     for ax, key in zip(figure.subplots(1, 3, sharey=True), shown, strict=True):
         for row, variant in enumerate(variants):
@@ -82,5 +82,24 @@ def draw_ablations(results: Results, variants: list[str], path: Path) -> None:
         ax.set_yticks(y, variants)
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.invert_yaxis()
+    save_figure(figure, path)
+    path.with_suffix(".md").write_text(table(results, variants) + "\n")
+
+
+def draw_sizes(results: Results, variants: list[str], path: Path) -> None:
+    """Pixel accuracy and judge against the numbers in the rule."""
+    figure = new_figure(
+        7, 3.6, "How large must a rule be?", "Each dot is a seed, the line their mean."
+    )
+    for ax, key in zip(figure.subplots(1, 2), ("pixel_accuracy", "judge_accuracy"), strict=True):
+        rows = [results.of(variant) for variant in variants]
+        sizes = [of[0]["numbers"] for of in rows]
+        for size, of in zip(sizes, rows, strict=True):
+            ax.plot([size] * len(of), [r[key] for r in of], "o", color=ORANGE, ms=4, alpha=0.6)
+        ax.plot(sizes, [spread(of, key)[0] for of in rows], color=BLUE)
+        ax.set(xscale="log", xlabel="numbers in the rule", title=MEASURES[key])
+        ax.set_xticks(sizes, [f"{size / 1000:.0f}k" for size in sizes])
+        ax.minorticks_off()
+        in_percent(ax)
     save_figure(figure, path)
     path.with_suffix(".md").write_text(table(results, variants) + "\n")

@@ -110,7 +110,7 @@ def main() -> None:
     data = open_digits(arguments.data_root)
     results = Results(arguments.results / "merging.jsonl")
     for seed in range(arguments.seeds):
-        missing = [variant for variant in VARIANTS if not results.has(variant, seed)]
+        missing = [variant for variant in VARIANTS if not results.has(variant=variant, seed=seed)]
         rules = pretrained(data, seed) if missing else []
         for variant in missing:
             row = run(variant, rules, data, seed, arguments.iterations)

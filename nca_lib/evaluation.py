@@ -202,18 +202,24 @@ def damages(count: int, seed: int, size: tuple[int, int] = MNIST.size) -> dict[s
     }
 
 
-def healing(rule: NCA, digits: Pictures, grown: Tensor, steps: int, seed: int) -> dict:
+def healing(
+    rule: NCA, digits: Pictures, grown: Tensor, steps: int, seed: int, only: tuple[str, ...] = ()
+) -> dict:
     """How wounds heal: of each, the ink `[N, I, H, W]` before, after it, 64 and 256 steps later.
 
     The last row, `none`, is the control: the same digits at the same steps, without a wound.
 
     Args:
         grown: states `[N, C, H, W]` after `steps` steps.
+        only: these of the wounds; none: all.
     """
     styles, seeds = styles_of(rule, digits), streams(len(digits), seed, MAIN)
     ink, results = rule.kind.ink, {}
     wounds = damages(len(digits), seed, rule.kind.size)
-    for name, region in (wounds | {"none": torch.zeros(rule.kind.size, dtype=torch.bool)}).items():
+    wounds["none"] = torch.zeros(rule.kind.size, dtype=torch.bool)
+    for name, region in wounds.items():
+        if only and name not in only:
+            continue
         state = erase(grown, region)
         later = roll_out(rule, state, digits.labels, styles, HEALING_STEPS, seeds, steps)
         results[name] = {"before": grown[:, :ink], "after_damage": state[:, :ink]}
@@ -222,9 +228,11 @@ def healing(rule: NCA, digits: Pictures, grown: Tensor, steps: int, seed: int) -
     return results
 
 
-def regeneration(rule: NCA, digits: Pictures, grown: Tensor, steps: int, seed: int) -> dict:
+def regeneration(
+    rule: NCA, digits: Pictures, grown: Tensor, steps: int, seed: int, only: tuple[str, ...] = ()
+) -> dict:
     """Pixel accuracy before each wound, just after it, 64 and 256 steps later; as `healing`."""
-    return measured(healing(rule, digits, grown, steps, seed), digits, pixel_accuracy)
+    return measured(healing(rule, digits, grown, steps, seed, only), digits, pixel_accuracy)
 
 
 def measured(shown: dict, digits: Pictures, by: Callable[[Tensor, Tensor], float]) -> dict:
