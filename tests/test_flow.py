@@ -114,6 +114,21 @@ def test_a_stretch_by_hand_and_its_bounds():
     assert STRETCH == 1.5
 
 
+def test_a_coupling_by_hand():
+    """A hidden unit sees twice the number that stays, the label and -5; half of it is the shift."""
+    flow = Flow(2, 3).double()
+    for tensor in flow.weights:
+        tensor.zero_()
+    flow.first[1, 7] = torch.tensor([2.0, 0.0, 1.0, 10.0])
+    flow.bias[1, 7], flow.last[1, 1, 7] = -5.0, 0.5
+    stay, move = flow.orders[1].tolist()
+    styles, labels = torch.zeros(4, 2).double(), torch.tensor([0, 1, 2, 2])
+    styles[:, stay], styles[:, move] = torch.tensor([3.0, 3.0, 0.5, -7.0]).double(), 100.0
+    codes = flow(styles, labels)
+    assert codes[:, stay].tolist() == [3.0, 3.0, 0.5, -7.0]
+    assert codes[:, move].tolist() == [100 + 1 / 2, 100 + 2 / 2, 100 + 6 / 2, 100]
+
+
 # --- the density
 
 

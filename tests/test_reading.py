@@ -288,18 +288,18 @@ def test_an_evaluation_of_reading():
     digits = bars([3, 5, 7, 5], LABEL_INK)
     data = Dataset(digits, digits.limit(3), digits, "toy bars in memory", "toy bars")
     rule = toy_reader()
-    results = evaluate_reading(rule, data, seed=1)
+    results = evaluate_reading(rule, data, seed=3)
     assert list(results) == [
         "n", "split", "seed", "task", "weights", "data", "held_out", "parameters",
         "after_60_steps", "after_200_steps", "replaced", "seconds",
     ]  # fmt: skip
-    assert [results[name] for name in ("n", "split", "seed", "task")] == [4, "test", 1, "read"]
+    assert [results[name] for name in ("n", "split", "seed", "task")] == [4, "test", 3, "read"]
     assert (results["weights"], results["data"]) == ("abc", "toy bars")
     assert results["parameters"] == 40 * 9 * 12 + 40 + 12 * 40
     assert results["after_60_steps"] == {"cells": 1.0, "agree": 1.0, "read": 1.0}
     assert json.loads(json.dumps(results, allow_nan=False)) == results
     assert results["replaced"]["n"] != measure_reading(rule, digits, 0)["replaced"]["n"]
-    assert results["replaced"] == measure_reading(rule, digits, 1)["replaced"]
+    assert results["replaced"] == measure_reading(rule, digits, 3)["replaced"]
     assert evaluate_reading(rule, data, split="validation", limit=2)["n"] == 2
     lines = reading_table(results).splitlines()
     assert lines[1].startswith("after 200 steps: 100.00% of the cells with ink vote right")
