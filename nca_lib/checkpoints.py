@@ -143,9 +143,8 @@ def save_rule(path: Path, rule: NCA, record: dict) -> None:
 def load_tensors_into(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """`load_state_dict`, but a mismatch is an InputError that names the first wrong tensor."""
     wanted = module.state_dict()
-    for name in wanted.keys() - tensors.keys():
-        if ".flow." in name:  # files from before styles had a flow
-            tensors = tensors | {name: wanted[name]}
+    if not any(".flow." in name for name in tensors):  # a file from before styles had a flow
+        tensors = tensors | {name: t for name, t in wanted.items() if ".flow." in name}
     for name in sorted(wanted.keys() | tensors.keys()):
         if name not in tensors:
             raise InputError(f"{path}: tensor {name!r} is missing; the file is of another rule")
@@ -178,6 +177,9 @@ def load(name_or_path: str | Path, rule_class: type[NCA] = NCA) -> NCA:
         raise InputError(f"{path}: its kernels have shape {list(kernels.shape)}, not [K, 1, 3, 3]")
     rule = rule_class(config, kind, *([] if kernels is None else [kernels]))
     load_tensors_into(rule, tensors, path)
+    flow = rule.genome.flow
+    if flow is not None and (flow.orders.sort(1).values != torch.arange(config.style_dim)).any():
+        raise InputError(f"{path}: an order in the flow of its styles leaves out a number")
     if (rule.genome.spread.diagonal(dim1=1, dim2=2) <= 0).any():
         raise InputError(f"{path}: the spread of its styles is not positive; use another file")
     record = metadata.get("record", {})

@@ -287,7 +287,8 @@ def grower(weights: str, device: str) -> NCA:
     """A rule that grows pictures from one cell."""
     rule = load(weights).to(pick_device(device))
     if rule.task != "grow":
-        raise InputError(f"{weights} restores blurred pictures, it can't grow: evaluate it")
+        what = {"restore": "restores blurred pictures", "read": "reads pictures"}[rule.task]
+        raise InputError(f"{weights} {what}, it can't grow: evaluate it")
     if rule.record.get("hooks", {}).get("start"):
         raise InputError(f"{weights} was trained from starts of its own: roll it out from those")
     return rule

@@ -424,6 +424,8 @@ def evaluate(
     """
     if rule.record.get("hooks", {}).get("start"):
         raise InputError("this rule was trained from starts of its own: measure it from those")
+    if rule.task == "read":
+        raise InputError("this rule reads pictures: measure it by evaluate_reading")
     started, digits = time.perf_counter(), digits_for(rule, data, split, limit)
     judge, steps, seed = judge or judge_for(rule.kind), rule.trained_steps, check_seed(seed)
     ink = redraw(rule, digits, (steps,), seed)[-1, :, : rule.kind.ink]  # [N, I, H, W]

@@ -35,14 +35,14 @@ class Flow(nn.Module):
         self.half = length // 2  # numbers that stay; the others are scaled and shifted
         told, moved = self.half + classes, length - self.half
         generator = torch.Generator().manual_seed(0)
-        orders = [torch.randperm(length, generator=generator) for _ in range(LAYERS // 2)]
-        orders = [order for forth in orders for order in (forth, forth.flip(0))]  # all move
-        noise = torch.randn(LAYERS, HIDDEN, told, generator=generator)
-        self.register_buffer("orders", torch.stack(orders))  # [K, S]: first those that stay
-        self.register_buffer("first", noise / math.sqrt(self.half + 1))  # [K, D, S // 2 + L]
+        pairs = [torch.randperm(length, generator=generator) for _ in range(-(-LAYERS // 2))]
+        orders = [order for forth in pairs for order in (forth, forth.flip(0))]  # so that all move
+        self.register_buffer("orders", torch.stack(orders[:LAYERS]))  # [K, S]: who stays, moves
+        self.register_buffer("first", torch.empty(LAYERS, HIDDEN, told))  # [K, D, S // 2 + L]
         self.register_buffer("bias", torch.zeros(LAYERS, HIDDEN))
         self.register_buffer("last", torch.zeros(LAYERS, 2 * moved, HIDDEN))
         self.register_buffer("offset", torch.zeros(LAYERS, 2 * moved))
+        self.forget()
 
     @property
     def weights(self) -> list[Tensor]:
@@ -50,7 +50,10 @@ class Flow(nn.Module):
         return [self.first, self.bias, self.last, self.offset]
 
     def forget(self) -> None:
-        """Change nothing again."""
+        """Be as fresh from the constructor."""
+        noise = torch.randn(self.first.shape, generator=torch.Generator().manual_seed(1))
+        self.first.copy_(noise / math.sqrt(self.half + 1))
+        self.bias.zero_()
         self.last.zero_()
         self.offset.zero_()
 
@@ -65,7 +68,7 @@ class Flow(nn.Module):
     def forward(self, style: Tensor, labels: Tensor) -> Tensor:
         """Styles `[B, S]`, labels `[B]` -> `[B, S]`."""
         x = style
-        for k in range(LAYERS):
+        for k in range(len(self.orders)):
             move, scale, shift = self.coupling(k, x, labels)
             x = x.index_copy(1, move, x[:, move] * scale.exp() + shift)
         return x
@@ -73,7 +76,7 @@ class Flow(nn.Module):
     def inverse(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Undo `forward`: styles `[B, S]`, and the logarithm of the change of volume, `[B]`."""
         volume = x.new_zeros(len(x))
-        for k in reversed(range(LAYERS)):
+        for k in reversed(range(len(self.orders))):
             move, scale, shift = self.coupling(k, x, labels)
             x = x.index_copy(1, move, (x[:, move] - shift) * (-scale).exp())
             volume = volume - scale.sum(1)

@@ -120,11 +120,18 @@ def measure_reading(rule: NCA, digits: Pictures, seed: int = 0) -> dict:
     return results | {"replaced": replaced | {"n": int(differ.sum()), "steps": REREAD_STEPS}}
 
 
-def tally_up(tally: Tensor, labels: Tensor) -> dict[str, float]:
-    """Of votes `[N, L]`: right cells, pictures that agree, pictures whose majority is right."""
+def tally_up(tally: Tensor, labels: Tensor) -> dict[str, float | None]:
+    """Of votes `[N, L]`: right cells, pictures that agree, pictures whose majority is right.
+
+    Pictures without ink do not count; None where no others are left.
+    """
+    inked = tally.sum(1) > 0
+    tally, labels = tally[inked], labels[inked]
+    if not len(tally):
+        return dict.fromkeys(("cells", "agree", "read"))
     right = tally.gather(1, labels[:, None])[:, 0]
     return {
-        "cells": (right.sum() / tally.sum()).item(),
+        "cells": right.sum().item() / tally.sum().item(),
         "agree": (tally.max(1).values == tally.sum(1)).double().mean().item(),
         "read": (tally.argmax(1) == labels).double().mean().item(),
     }

@@ -64,13 +64,13 @@ def reading_table(results: dict) -> str:
     for step in READING_STEPS:
         row = results[f"after_{step}_steps"]
         lines.append(
-            f"after {step} steps: {row['cells']:.2%} of the cells with ink vote right, in "
-            f"{row['agree']:.2%} of the pictures all agree"
+            f"after {step} steps: {shown(row['cells'], '%')} of the cells with ink vote right, in "
+            f"{shown(row['agree'], '%')} of the pictures all agree"
         )
     row = results["replaced"]
     lines.append(
-        f"{row['steps']} steps after the picture was replaced: {row['read']:.2%} are read anew, "
-        f"{row['cells']:.2%} of the cells vote right"
+        f"{row['steps']} steps after the picture was replaced: {shown(row['read'], '%')} are read "
+        f"anew, {shown(row['cells'], '%')} of the cells vote right"
     )
     return "\n".join(lines)
 

@@ -1,10 +1,15 @@
 """Ways to blur a picture: by hand, and drawn at random from the stream of each sample."""
 
+from dataclasses import replace
+
 from nca_lib.blurs import BLURS, blurred, blurred_at_random, box, gauss, with_noise
+from nca_lib.cells import soft_state
+from nca_lib.training.batch import draw_batch
 
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from test_pool import CONFIG, digits, filled_run  # noqa: F401
 
 POINT = torch.zeros(1, 1, 28, 40)
 POINT[0, 0, 10, 20] = 1.0
@@ -76,3 +81,15 @@ def test_of_two_kinds_each_is_as_likely_and_half_stay_without_noise():
     assert clean.sum().item() == pytest.approx(count / 2, abs=40)
     assert off.max() < 0.2 * 1.4  # of 81 pixels
     assert off[~clean].mean().item() == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_training_starts_from_the_blurs_and_the_noise_of_its_settings(digits):  # noqa: F811
+    config = replace(CONFIG, task="restore", blurs=("box7",), pool_share=0.0)
+    for noise in (0.0, 0.3):
+        run = filled_run(replace(config, noise=noise))
+        batch = draw_batch(run, digits, config)
+        images = digits.images[batch.pictures]
+        noisy = blurred_at_random(images, ("box7",), noise, batch.seeds)
+        assert torch.equal(batch.states, soft_state(noisy, 5))
+        plain = (batch.states[:, :1] - blurred(images, "box7")).abs().amax((1, 2, 3)) < 1e-6
+        assert plain.all().item() is (noise == 0)

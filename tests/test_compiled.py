@@ -125,9 +125,8 @@ def test_each_sample_multiplies_alone_and_afterwards_all_is_as_before(threads, n
 @pytest.mark.skipif(not len(compiled.blas()), reason="no OpenBLAS here")
 def test_the_result_does_not_depend_on_the_threads_of_blas(threads):
     """To the bit, however many threads were asked for outside, and of us."""
-    nca, state, genome, seeds = example(
-        3, 24, alive_share=1.0, dtype=torch.float32, channels=16, hidden=96
-    )
+    large = {"channels": 16, "hidden": 96, "perception": "patch"}
+    nca, state, genome, seeds = example(3, 24, alive_share=1.0, dtype=torch.float32, **large)
     results = []
     for ours, of_blas in ((1, 1), (1, 2), (2, 1), (2, 2)):
         threads(ours)

@@ -304,3 +304,11 @@ def test_critics_that_can_not_be(message, options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fails(message, *options.split())
     assert not any(path.suffix == ".safetensors" for path in tmp_path.rglob("*"))
+
+
+def test_a_critic_is_frozen_for_the_training_and_stays_as_it_was(digits):
+    critic = Judge()
+    before = fingerprint(critic)
+    train(NCA(RULE), digits, replace(CONFIG, critic_weight=1.0), critic=critic, progress=False)
+    assert fingerprint(critic) == before
+    assert critic.training

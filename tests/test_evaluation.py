@@ -437,6 +437,18 @@ def test_who_can_not_heal_stays_damaged():
         assert results[name]["after_damage"] == results[name]["after_64_steps"] < 1.0
 
 
+def test_some_of_the_wounds():
+    """In their usual order, and each as when all are made."""
+    rule, digits = toy_rule(loss_steps=(8,)), bars([0, 1])
+    grown = redraw(rule, digits, (8,))[0]
+    every = regeneration(rule, digits, grown, 8, 3)
+    calls = toy.spy(rule)
+    some = regeneration(rule, digits, grown, 8, 3, ("none", "random_half", "disc"))
+    assert list(some) == ["disc", "random_half", "none"]
+    assert some == {name: every[name] for name in some}
+    assert len(calls) == 3
+
+
 def test_who_is_not_wounded_just_grows_on(monkeypatch):
     """The control shows what would have come of the same digits, cell by cell."""
     monkeypatch.setattr(evaluation, "HEALING_STEPS", (3, 9))

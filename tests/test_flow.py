@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 from nca_lib.checkpoints import RULE, load, read_tensors, save_rule, write_tensors
+from nca_lib.errors import InputError
 from nca_lib.flow import LAYERS, STRETCH, Flow
 from nca_lib.genome import Genome, StyleCode
 from nca_lib.rule import NCA, RuleConfig
@@ -441,6 +442,19 @@ def test_files_from_before_styles_had_a_flow_work_as_they_did(tmp_path):
     assert again.fitted_numbers == GAUSSIANS
 
 
+def test_orders_that_leave_out_a_number_are_refused(tmp_path):
+    """Found by breaking files: some of them ended in an IndexError, others could not be undone."""
+    rule, file = bent_rule(), tmp_path / "x.safetensors"
+    for wrong in ([0, 1, 1], [1, 2, 3], [-1, 0, 1]):
+        rule.genome.flow.orders[2] = torch.tensor(wrong)
+        save_rule(file, rule, {})
+        with pytest.raises(InputError, match="an order in the flow of its styles leaves out"):
+            load(file)
+    rule.genome.flow.orders[2] = torch.tensor([2, 0, 1])
+    save_rule(file, rule, {})
+    assert torch.equal(load(file).genome.flow.orders, rule.genome.flow.orders)
+
+
 def test_a_mean_of_rules_bends_no_styles():
     """Each label's codes had a flow of their own."""
     rules = [initial_rule(CONFIG, seed) for seed in range(10)]
@@ -550,3 +564,11 @@ def test_cells_are_told_the_code_of_the_picture():
     with torch.no_grad():
         wanted = rule.encoder(images, labels).mean
     torch.testing.assert_close(told[:, 4:], wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_a_flow_that_forgot_is_as_fresh_from_the_constructor():
+    flow, fresh = Flow(5, 3), Flow(5, 3).state_dict()
+    for weight in flow.weights:
+        weight += 1
+    flow.forget()
+    assert all(torch.equal(tensor, fresh[name]) for name, tensor in flow.state_dict().items())

@@ -3,10 +3,11 @@
 import math
 
 from nca_lib import genome as genome_module
+from nca_lib.checkpoints import load, save_rule
 from nca_lib.errors import InputError
 from nca_lib.flow import HIDDEN, LAYERS
 from nca_lib.genome import Genome, StyleCode, StyleEncoder, fit_gaussian
-from nca_lib.rule import RuleConfig
+from nca_lib.rule import NCA, RuleConfig
 from nca_lib.training.pretraining import initial_rule
 
 import pytest
@@ -333,3 +334,14 @@ def test_the_encoder_takes_pictures_and_labels_of_other_types():
     given = encoder(images.double(), torch.tensor([0, 3], dtype=torch.uint8))
     assert torch.equal(given.mean, wanted.mean)
     assert encoder.double()(images, torch.tensor([0, 3])).mean.dtype == torch.float64
+
+
+def test_a_flow_whose_orders_leave_out_a_number_is_refused(tmp_path):
+    """Found by the tests with damaged files: such a rule was loaded, and failed when it grew."""
+    rule = NCA(RuleConfig(4, 2, 1, 3))
+    save_rule(tmp_path / "fine.safetensors", rule, {})
+    load(tmp_path / "fine.safetensors")
+    rule.genome.flow.orders[0, 0] = rule.genome.flow.orders[0, 1]
+    save_rule(tmp_path / "wrong.safetensors", rule, {})
+    with pytest.raises(InputError, match="leaves out a number"):
+        load(tmp_path / "wrong.safetensors")

@@ -8,7 +8,7 @@ from nca_lib.cells import disc, inked_state
 from nca_lib.checkpoints import load, save_rule
 from nca_lib.dataset import Dataset, Pictures
 from nca_lib.errors import InputError
-from nca_lib.evaluation import evaluate_reading
+from nca_lib.evaluation import evaluate, evaluate_reading
 from nca_lib.kinds import Kind
 from nca_lib.reading import (
     READING,
@@ -529,3 +529,21 @@ def test_files_of_readers_are_checked(tmp_path):
     save_rule(tmp_path / "x.safetensors", rule, rule.record)
     with pytest.raises(InputError, match="unknown task"):
         load(tmp_path / "x.safetensors")
+
+
+def test_pictures_without_ink_do_not_count():
+    tally, labels = torch.tensor([[3, 1], [0, 0], [0, 2]]), torch.tensor([0, 0, 1])
+    assert tally_up(tally, labels) == {"cells": 5 / 6, "agree": 0.5, "read": 1.0}
+    nobody = {"cells": None, "agree": None, "read": None}
+    assert tally_up(tally[1:2], labels[1:2]) == nobody
+    rule = untrained()
+    rule.record = {"training": {"task": "read"}}
+    same = measure_reading(rule, bars([3, 3]))
+    assert same["replaced"] == nobody | {"n": 0, "steps": 80}
+
+
+def test_readers_are_measured_as_readers(digits):
+    rule = untrained()
+    rule.record = {"training": {"task": "read"}}
+    with pytest.raises(InputError, match="evaluate_reading"):
+        evaluate(rule, None)

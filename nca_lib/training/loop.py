@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from copy import deepcopy
 from dataclasses import dataclass
 
 from nca_lib.checkpoints import save_rule
@@ -144,8 +145,9 @@ def train(
     """
     hooks, ranks = {"loss": loss, "start": start, "optimiser": optimiser}, ranks or Ranks()
     digits = check_training(rule, digits, config, ranks)
-    if config.critic_weight and critic is None:
-        critic = critic_for(rule.kind)
+    if config.critic_weight:
+        critic = critic_for(rule.kind) if critic is None else deepcopy(critic)
+        critic.eval().requires_grad_(False)  # whoever gave it may still be training it
     run = new_run(rule, config, ranks, hooks, critic if config.critic_weight else None)
     identity = identity_of(rule, digits, config, source, origin or {}, hooks)
     if config.critic_weight:

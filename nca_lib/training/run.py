@@ -126,7 +126,7 @@ def task_of(
     def right(states: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         if config.task == "read":
             tally = count_votes(states, images, rule.kind)  # [B, L]
-            return tally.gather(1, labels[:, None])[:, 0] / tally.sum(1)
+            return tally.gather(1, labels[:, None])[:, 0] / tally.sum(1).clamp(min=1)
         same = (states[:, : rule.kind.ink] > 0.5) == (images > 0.5)  # [B, I, H, W]
         return same.float().mean((1, 2, 3))
 
