@@ -127,7 +127,11 @@ def wait(page, condition: str, seconds: int) -> None:
 def pixels(picture) -> str:
     """A hash of what an <img> or <canvas> shows."""
     data = picture.evaluate(
-        """async el => { if (el.tagName === 'IMG') await el.decode();
+        """async el => {
+        // decode() is refused when a new picture arrives meanwhile: then that one is asked
+        const ready = () => el.decode().then(() => true, () => false);
+        const soon = () => new Promise((go) => setTimeout(go, 50));
+        while (el.tagName === 'IMG' && !(await ready())) await soon();
         const c = document.createElement('canvas');
         c.width = el.naturalWidth || el.width; c.height = el.naturalHeight || el.height;
         const x = c.getContext('2d'); x.drawImage(el, 0, 0);
