@@ -11,10 +11,9 @@ from dataclasses import replace
 
 from nca_lib.dataset import Dataset
 from nca_lib.rule import RuleConfig
-from nca_lib.training.presets import PRESETS
 from nca_lib.training.pretraining import initial_rule
 
-from common import Results, open_digits, options, train_and_measure, try_rates
+from common import Results, learn, open_digits, options, try_rates
 from figures import draw_ablations
 
 BASE = "everything"
@@ -40,10 +39,7 @@ def run(variant: str, data: Dataset, seed: int, rate: float, iterations: int) ->
     if variant == "no label":  # cells and encoder are told nothing: their tables stay zero
         for table in (rule.genome.labels, rule.encoder.label):
             table.weight.requires_grad_(False).zero_()
-    usual = PRESETS["full"].finetune
-    config = replace(usual, iterations=iterations, seed=seed, learning_rate=rate, flow_iterations=0)
-    row = train_and_measure(rule, data, replace(config, **changed_training))
-    return {"numbers": rule.rule_parameters} | row
+    return learn(rule, data, seed, rate, iterations, **changed_training)
 
 
 def main() -> None:

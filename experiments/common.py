@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from nca_lib.cells import INK
@@ -17,6 +18,7 @@ from nca_lib.evaluation import HEALING_STEPS, measure, pixel_accuracy, redraw, r
 from nca_lib.judge import load_judge
 from nca_lib.rule import NCA
 from nca_lib.training import TrainingConfig, train
+from nca_lib.training.presets import PRESETS
 
 import torch
 
@@ -117,6 +119,16 @@ def try_rates(results: Results, variant: str, seeds: int, run: Callable[[int, fl
             if not results.has(variant=variant, seed=seed, learning_rate=rate):
                 row = {"variant": variant, "seed": seed, "learning_rate": rate}
                 results.add(row | run(seed, rate))
+
+
+def learn(rule: NCA, data: Dataset, seed: int, rate: float, iterations: int, **changes) -> dict:
+    """The full preset's training, short, with these changes: a row of results."""
+    config = replace(
+        PRESETS["full"].finetune, iterations=iterations, seed=seed, learning_rate=rate,
+        flow_iterations=0,
+    )  # fmt: skip
+    row = train_and_measure(rule, data, replace(config, **changes))
+    return {"numbers": rule.rule_parameters} | row
 
 
 def train_and_measure(rule: NCA, data: Dataset, config: TrainingConfig) -> dict:

@@ -7,14 +7,11 @@ python experiments/size.py               # 3 seeds on the embedded sample
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from nca_lib.dataset import Dataset
 from nca_lib.rule import RuleConfig
-from nca_lib.training.presets import PRESETS
 from nca_lib.training.pretraining import initial_rule
 
-from common import Results, open_digits, options, train_and_measure, try_rates
+from common import Results, learn, open_digits, options, try_rates
 from figures import draw_sizes
 
 WIDTHS = (24, 48, 96, 192, 384, 512)  # of the hidden layer
@@ -22,9 +19,7 @@ WIDTHS = (24, 48, 96, 192, 384, 512)  # of the hidden layer
 
 def run(width: int, data: Dataset, seed: int, rate: float, iterations: int) -> dict:
     rule = initial_rule(RuleConfig(channels=20, hidden=width), seed)
-    usual = PRESETS["full"].finetune
-    config = replace(usual, iterations=iterations, seed=seed, learning_rate=rate, flow_iterations=0)
-    return {"numbers": rule.rule_parameters} | train_and_measure(rule, data, config)
+    return learn(rule, data, seed, rate, iterations)
 
 
 def main() -> None:

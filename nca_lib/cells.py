@@ -17,6 +17,7 @@ INK = 0  # channel of a digit's cell state: the picture
 LIFE = MNIST.life  # tissue that may carry ink
 ANCHOR = MNIST.anchor  # where the growth began, for rules that are taught to know; then hidden ones
 ALIVE_ABOVE = 0.1  # Growing NCA (Mordvintsev et al., 2020), "Living cells"
+SHOWS = 0.1  # ink above this is part of a picture; below is the haze around strokes
 
 SIZE = MNIST.size[0]  # cells a side, as MNIST has pixels
 
@@ -44,21 +45,15 @@ def seed_state(
     return state
 
 
-def soft_state(soft: Tensor, channels: int) -> Tensor:
-    """The start of restoration, `[B, channels, H, W]`: ink is the blurred picture, life 1 there."""
-    ink = soft.shape[1]
-    state = soft.new_zeros(len(soft), channels, *soft.shape[2:])
-    state[:, :ink] = soft
-    state[:, ink] = (soft > 0).any(1).to(soft.dtype)
-    return state
+def inked_state(images: Tensor, channels: int, above: float = SHOWS) -> Tensor:
+    """A start that shows a picture, `[B, channels, H, W]`: its ink, and life 1 where it shows.
 
-
-def inked_state(images: Tensor, channels: int) -> Tensor:
-    """The start of reading, `[B, channels, H, W]`: the picture as ink, life 1 where it shows."""
+    Of a picture to be read that is ink `above` 0.1, of a blurred one to be restored any ink.
+    """
     ink = images.shape[1]
     state = images.new_zeros(len(images), channels, *images.shape[2:])
     state[:, :ink] = images
-    state[:, ink] = (images > 0.1).any(1).to(images.dtype)
+    state[:, ink] = (images > above).any(1).to(images.dtype)
     return state
 
 
@@ -68,7 +63,7 @@ def starts(task: str, images: Tensor, channels: int) -> Tensor:
     A seed for growth, the blurred picture to restore, the picture to read.
     """
     if task == "restore":
-        return soft_state(box(images), channels)
+        return inked_state(box(images), channels, above=0)
     if task == "read":
         return inked_state(images, channels)
     life = images.shape[1]

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, replace
 from importlib.resources import files
@@ -143,8 +144,6 @@ def save_rule(path: Path, rule: NCA, record: dict) -> None:
 def load_tensors_into(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """`load_state_dict`, but a mismatch is an InputError that names the first wrong tensor."""
     wanted = module.state_dict()
-    if not any(".flow." in name for name in tensors):  # a file from before styles had a flow
-        tensors = tensors | {name: t for name, t in wanted.items() if ".flow." in name}
     for name in sorted(wanted.keys() | tensors.keys()):
         if name not in tensors:
             raise InputError(f"{path}: tensor {name!r} is missing; the file is of another rule")
@@ -158,6 +157,35 @@ def load_tensors_into(module: torch.nn.Module, tensors: dict[str, Tensor], path:
         if wanted[name].is_floating_point() != tensors[name].is_floating_point():
             raise InputError(f"{path}: tensor {name!r} is {tensors[name].dtype}")
     module.load_state_dict(tensors)
+
+
+def halved(module: torch.nn.Module) -> dict[str, Tensor]:
+    """The tensors of a module in half precision; whole numbers stay as they are."""
+    return {k: v.half() if v.is_floating_point() else v for k, v in module.state_dict().items()}
+
+
+def load_network(path: Path, kind: str, again: str, make: Callable[[dict], torch.nn.Module]):
+    """A network that is no rule, frozen, with its training at `record`.
+
+    Args:
+        again: the command that trains it again, for the error.
+        make: builds it from the record.
+
+    Raises:
+        InputError: a file that can't be used.
+    """
+    tensors, metadata = read_tensors(path, kind)
+    record = metadata.get("record")
+    try:
+        if not isinstance(record, dict):
+            raise InputError("its record can't be read")
+        network = make(record)
+    except (InputError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: {error}; train it again: {again}") from error
+    whole = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+    load_tensors_into(network, whole, path)
+    network.record = record
+    return network.eval().requires_grad_(False)
 
 
 def load(name_or_path: str | Path, rule_class: type[NCA] = NCA) -> NCA:
@@ -176,8 +204,10 @@ def load(name_or_path: str | Path, rule_class: type[NCA] = NCA) -> NCA:
     if kernels is not None and kernels.shape[1:] != (1, 3, 3):
         raise InputError(f"{path}: its kernels have shape {list(kernels.shape)}, not [K, 1, 3, 3]")
     rule = rule_class(config, kind, *([] if kernels is None else [kernels]))
-    load_tensors_into(rule, tensors, path)
     flow = rule.genome.flow
+    if not any(name.startswith("genome.flow.") for name in tensors) and flow is not None:
+        tensors |= {f"genome.flow.{name}": t for name, t in flow.state_dict().items()}  # older file
+    load_tensors_into(rule, tensors, path)
     if flow is not None and (flow.orders.sort(1).values != torch.arange(config.style_dim)).any():
         raise InputError(f"{path}: an order in the flow of its styles leaves out a number")
     if (rule.genome.spread.diagonal(dim1=1, dim2=2) <= 0).any():

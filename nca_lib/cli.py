@@ -103,6 +103,14 @@ class Training(Common):
         print(f"{name}: {config.iterations} iterations -> {outputs.rule}", flush=True)
         return outputs.rule
 
+    def train_from_scratch(self, rule: RuleConfig, config: TrainingConfig, name: str) -> None:
+        """One training of a new rule, by all ranks together."""
+        ranks, device = Ranks.join(pick_device(self.device))
+        _, data = self.open()
+        begun = initial_rule(rule, config.seed, data.kind).to(device)
+        self.train_one(begun, config, data, name, {"merge": "scratch"}, ranks)
+        ranks.leave()
+
 
 def refuse(given, usual, names: set[str], why: str) -> None:
     """Settings that can't take effect here must be the usual ones."""
@@ -166,7 +174,7 @@ class Finetune(Training):
         ranks, device = Ranks.join(pick_device(self.device))
         _, data = self.open()
         rule, origin = self.begin(data.kind)
-        critic = critic_for(data.kind, self.critic) if self.training.critic_weight else None
+        critic = self.critic and critic_for(data.kind, self.critic)
         self.train_one(
             rule.to(device), self.training, data, "unified", origin, ranks, critic=critic
         )
@@ -213,11 +221,7 @@ class Restore(Training):
         names = {"task", "switch_share", "anchor_weight", "place_weight", "critic_weight"}
         names |= set() if self.rule.style_dim else {"kl_weight", "kl_full"}
         refuse(self.training, plan.restore, names, why)
-        ranks, device = Ranks.join(pick_device(self.device))
-        _, data = self.open()
-        rule = initial_rule(self.rule, self.training.seed, data.kind).to(device)
-        self.train_one(rule, self.training, data, "restore", {"merge": "scratch"}, ranks)
-        ranks.leave()
+        self.train_from_scratch(self.rule, self.training, "restore")
 
 
 @dataclass(frozen=True)
@@ -232,11 +236,7 @@ class Read(Training):
         names = {"life_weight", "anchor_weight", "place_weight", "critic_weight", "kl_weight"}
         refuse(self.training, plan.read, ELSEWHERE | names | {"kl_full"}, why)
         refuse(self.rule, plan.reader, {"label_dim", "style_dim", "held"}, why)
-        ranks, device = Ranks.join(pick_device(self.device))
-        _, data = self.open()
-        rule = initial_rule(self.rule, self.training.seed, data.kind).to(device)
-        self.train_one(rule, self.training, data, "reader", {"merge": "scratch"}, ranks)
-        ranks.leave()
+        self.train_from_scratch(self.rule, self.training, "reader")
 
 
 @dataclass(frozen=True)
@@ -467,18 +467,18 @@ class RunAll(Training):
         if not data.held_out:
             raise InputError(f"{data.source}: there is one per class: use nca paint")
         kind, common = data.kind, {"source": data.name, "resume": self.resume}
+        asked = plan.pretrain.critic_weight or plan.finetune.critic_weight
+        critic = self.own_critic(data) if asked else None
         files = pretrain(
             plan.rule, data.train, replace(plan.pretrain, seed=self.seed), folder, kind=kind,
-            device=device.type, **common,
+            device=device.type, critic=critic, **common,
         )  # fmt: skip
         each = f"{plan.pretrain.iterations} iterations each"
         print(f"{len(files)} rules: {each} -> {files[0]} ... {files[-1].name}", flush=True)
         rule, origin = merged(folder, kind, "mean", plan.rule, plan.rule, self.seed)
         config = replace(plan.finetune, seed=self.seed)
-        critic = self.own_critic(data) if config.critic_weight else None
-        files.append(
-            self.train_one(rule.to(device), config, data, "unified", origin, critic=critic)
-        )
+        judge = critic and critic_for(kind, critic)
+        files.append(self.train_one(rule.to(device), config, data, "unified", origin, critic=judge))
         config = replace(plan.restore, seed=self.seed)
         rule, origin = initial_rule(plan.restorer, self.seed, kind), {"merge": "scratch"}
         files.append(self.train_one(rule.to(device), config, data, "restore", origin))
@@ -494,13 +494,13 @@ class RunAll(Training):
         print(f"\nwritten in {(time.perf_counter() - started) / 60:.1f} minutes:")
         print("\n".join(f"  {file}" for file in files))
 
-    def own_critic(self, data: Dataset):
-        """A critic that has seen these pictures only, trained in seconds; kept for a resume."""
+    def own_critic(self, data: Dataset) -> Path:
+        """A critic of these pictures, whichever they are, trained first; kept for a resume."""
         path = self.folder / "critic.safetensors"
         if not (self.resume and path.exists()):
             critic, record = train_judge(data, CRITIC_EPOCHS, self.seed + 1)
             save_judge(path, critic, record)
-        return judge_for(data.kind, path)
+        return path
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from nca_lib.cells import (
     disc,
     erase,
     half_plane,
+    inked_state,
     scattered,
-    soft_state,
     square,
     starts,
     stripes,
@@ -253,7 +253,7 @@ def other_blurs(rule: NCA, digits: Pictures, seed: int) -> dict[str, dict[str, f
     soft["noise"] = with_noise(box(digits.images), 0.02, generator)
     results = {}
     for name, images in soft.items():
-        state = soft_state(images, rule.config.channels)
+        state = inked_state(images, rule.config.channels, above=0)
         grown = roll_out(rule, state, digits.labels, None, (rule.trained_steps,), seeds)[-1]
         results[name] = {
             "left_alone": pixel_accuracy(images, digits.images),

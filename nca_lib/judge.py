@@ -12,7 +12,7 @@ from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 
-from nca_lib.checkpoints import digest_of, load_tensors_into, read_kind, read_tensors, write_tensors
+from nca_lib.checkpoints import digest_of, halved, load_network, read_kind, write_tensors
 from nca_lib.dataset import Dataset, Pictures
 from nca_lib.errors import InputError
 from nca_lib.kinds import MNIST, Kind
@@ -60,19 +60,11 @@ def load_judge(file: Path | None = None) -> Judge:
         InputError: a file that can't be used.
     """
     path = file or Path(str(files("nca_lib") / "weights" / "judge.safetensors"))
-    tensors, metadata = read_tensors(path, KIND)
-    record = metadata.get("record")
-    if not isinstance(record, dict):
-        raise InputError(f"{path}: its record can't be read; train the judge again: nca judge")
-    try:
-        judge = Judge(read_kind(dict(record.get("kind") or {})))
-    except (InputError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: {error}; train the judge again: nca judge") from error
-    load_tensors_into(
-        judge, {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}, path
-    )
-    judge.record = record
-    return judge.eval().requires_grad_(False)
+
+    def make(record: dict) -> Judge:
+        return Judge(read_kind(dict(record.get("kind") or {})))
+
+    return load_network(path, KIND, "nca judge", make)
 
 
 def judge_for(kind: Kind, file: Path | None = None) -> Judge | None:
@@ -116,8 +108,7 @@ def fingerprint(judge: Judge) -> str:
 
 def save_judge(path: Path, judge: Judge, record: dict) -> None:
     """Write a judge in half precision, with how it was trained."""
-    half = {k: v.half() if v.is_floating_point() else v for k, v in judge.state_dict().items()}
-    write_tensors(path, KIND, half, record=record | {"kind": asdict(judge.kind)})
+    write_tensors(path, KIND, halved(judge), record=record | {"kind": asdict(judge.kind)})
 
 
 @torch.inference_mode()

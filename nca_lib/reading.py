@@ -9,7 +9,7 @@ The votes are the last channels of the cell state, one a class; the largest is t
 
 from __future__ import annotations
 
-from nca_lib.cells import inked_state
+from nca_lib.cells import SHOWS, inked_state
 from nca_lib.dataset import Pictures
 from nca_lib.errors import InputError
 from nca_lib.kinds import MNIST, Kind
@@ -19,7 +19,6 @@ from nca_lib.rule import NCA
 import torch
 from torch import Tensor
 
-SHOWS = 0.1  # ink above this is part of the picture; its cells have a vote that counts
 READING_STEPS = 60, 200  # when their votes are counted
 REREAD_STEPS = 80  # after which another picture, laid under the cells, should be read
 BATCH = 250

@@ -14,10 +14,11 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from nca_lib.checkpoints import load_tensors_into, read_tensors, write_tensors
+from nca_lib.checkpoints import halved, load_network, write_tensors
 from nca_lib.dataset import Dataset, Pictures
 from nca_lib.errors import InputError
 from nca_lib.genome import StyleEncoder
+from nca_lib.inputs import as_whole
 from nca_lib.kinds import MNIST
 
 import torch
@@ -100,8 +101,7 @@ def train_rival(data: Dataset, style_dim: int, kl_weight: float, epochs: int, se
 
 def save_rival(path: Path, rival: Rival, record: dict) -> None:
     """Write a rival in half precision, with how it was trained."""
-    half = {name: tensor.half() for name, tensor in rival.state_dict().items()}
-    write_tensors(path, KIND, half, record=record)
+    write_tensors(path, KIND, halved(rival), record=record)
 
 
 def load_rival(file: Path | None = None) -> Rival:
@@ -111,11 +111,8 @@ def load_rival(file: Path | None = None) -> Rival:
         InputError: a file that can't be used.
     """
     path = file or Path(str(files("nca_lib") / "weights" / "rival.safetensors"))
-    tensors, metadata = read_tensors(path, KIND)
-    record = metadata.get("record")
-    if not isinstance(record, dict) or not isinstance(record.get("style_dim"), int):
-        raise InputError(f"{path}: its record can't be read; train the rival again: nca rival")
-    rival = Rival(record["style_dim"])
-    load_tensors_into(rival, {name: t.float() for name, t in tensors.items()}, path)
-    rival.record = record
-    return rival.eval().requires_grad_(False)
+
+    def make(record: dict) -> Rival:
+        return Rival(as_whole(record["style_dim"], "style_dim", least=1))
+
+    return load_network(path, KIND, "nca rival", make)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from nca_lib.blurs import BLURS, blurred, blurred_at_random, box, gauss, with_noise
-from nca_lib.cells import soft_state
+from nca_lib.cells import inked_state
 from nca_lib.training.batch import draw_batch
 
 import pytest
@@ -90,6 +90,6 @@ def test_a_training_starts_from_the_blurs_and_the_noise_of_its_settings(digits):
         batch = draw_batch(run, digits, config)
         images = digits.images[batch.pictures]
         noisy = blurred_at_random(images, ("box7",), noise, batch.seeds)
-        assert torch.equal(batch.states, soft_state(noisy, 5))
+        assert torch.equal(batch.states, inked_state(noisy, 5, above=0))
         plain = (batch.states[:, :1] - blurred(images, "box7")).abs().amax((1, 2, 3)) < 1e-6
         assert plain.all().item() is (noise == 0)

@@ -14,7 +14,6 @@ from nca_lib.cells import (
     scattered,
     seed_state,
     sides,
-    soft_state,
     square,
     starts,
     stripes,
@@ -65,7 +64,7 @@ def test_a_cell_lives_by_more_than_a_tenth_next_to_it():
 def test_restoration_starts_from_the_blur_with_life_where_it_shows():
     soft = torch.zeros(2, 1, 28, 40, dtype=torch.float64)
     soft[1, 0, 8:13, 18:23] = 1 / 25
-    state = soft_state(soft, 5)
+    state = inked_state(soft, 5, above=0)
     assert state.shape == (2, 5, 28, 40)
     assert state.dtype == torch.float64
     assert not state[0].any()
@@ -92,7 +91,7 @@ def test_each_task_has_its_start():
     grown = starts("grow", images, 4)
     assert torch.equal(grown, seed_state(2, 4, (28, 40)).double())
     assert grown.dtype == torch.float64
-    assert torch.equal(starts("restore", images, 4), soft_state(box(images), 4))
+    assert torch.equal(starts("restore", images, 4), inked_state(box(images), 4, above=0))
     assert torch.equal(starts("read", images, 4), inked_state(images, 4))
 
 

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+from nca_lib import cli
 from nca_lib.checkpoints import load
+from nca_lib.cli import RunAll
 from nca_lib.data import load_digits
-from nca_lib.dataset import Pictures
+from nca_lib.dataset import Dataset, Pictures
 from nca_lib.errors import InputError
 from nca_lib.judge import (
     Judge,
@@ -19,6 +21,7 @@ from nca_lib.kinds import MNIST, Kind
 from nca_lib.rule import NCA, RuleConfig
 from nca_lib.training import Outputs, TrainingConfig, growth_losses, loop, train
 from nca_lib.training.losses import SHOWN, Losses, critic_error
+from nca_lib.training.presets import PRESETS
 from nca_lib.training.pretraining import initial_rule, pretrain
 
 import pytest
@@ -312,3 +315,43 @@ def test_a_critic_is_frozen_for_the_training_and_stays_as_it_was(digits):
     train(NCA(RULE), digits, replace(CONFIG, critic_weight=1.0), critic=critic, progress=False)
     assert fingerprint(critic) == before
     assert critic.training
+
+
+def test_run_trains_a_critic_of_its_own_and_keeps_it(tmp_path, digits):
+    """So that pictures that no critic is shipped for can be learned with one as well."""
+    data = Dataset(digits, digits, digits, "few", "few")
+    command = RunAll(out=tmp_path)
+    path = command.own_critic(data)
+    first = fingerprint(critic_for(MNIST, path))
+    assert critic_for(MNIST, path).record["source"] == "few"
+    assert fingerprint(critic_for(MNIST)) != first
+    assert fingerprint(critic_for(MNIST, RunAll(out=tmp_path, seed=1).own_critic(data))) != first
+    kept = path.read_bytes()
+    assert RunAll(out=tmp_path, resume=True).own_critic(data) == path
+    assert path.read_bytes() == kept
+
+
+def test_run_gives_its_critic_to_both_trainings(tmp_path, monkeypatch, digits):
+    given = {}
+
+    class Enough(Exception):
+        pass
+
+    def pretrained(*_, critic, **__):
+        given["ten"] = fingerprint(critic_for(MNIST, critic))
+        return [tmp_path / "digit-0.safetensors"]
+
+    def trained(self, *_, critic, **__):
+        given["unified"] = fingerprint(critic)
+        raise Enough
+
+    plan = replace(PRESETS["quick"], finetune=replace(CONFIG, critic_weight=1.0))
+    monkeypatch.setitem(PRESETS, "quick", plan)
+    monkeypatch.setattr(cli, "load_data", lambda *_: Dataset(digits, digits, digits, "few", "few"))
+    monkeypatch.setattr(cli, "pretrain", pretrained)
+    monkeypatch.setattr(cli, "merged", lambda *_: (NCA(RULE), {}))
+    monkeypatch.setattr(RunAll, "train_one", trained)
+    with pytest.raises(Enough):
+        RunAll(out=tmp_path)()
+    own = fingerprint(critic_for(MNIST, tmp_path / "critic.safetensors"))
+    assert given == {"ten": own, "unified": own}

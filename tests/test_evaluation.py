@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from nca_lib import baselines, evaluation
 from nca_lib.blurs import box, with_noise
-from nca_lib.cells import disc, half_plane, scattered, seed_state, soft_state, square, starts
+from nca_lib.cells import disc, half_plane, inked_state, scattered, seed_state, square, starts
 from nca_lib.data import load_digits
 from nca_lib.dataset import Dataset, Pictures
 from nca_lib.errors import InputError
@@ -494,8 +494,8 @@ def test_a_restorer_is_measured_on_other_blurs_too():
     calls = toy.spy(rule)
     other_blurs(rule, digits, 4)
     assert all((call.steps, call.record) == (2, (2,)) for call in calls)
-    assert torch.equal(calls[0].state, soft_state(box(digits.images, 3), 3))
-    assert torch.equal(calls[3].state, soft_state(noisy, 3))
+    assert torch.equal(calls[0].state, inked_state(box(digits.images, 3), 3, above=0))
+    assert torch.equal(calls[3].state, inked_state(noisy, 3, above=0))
     for call in calls:
         assert torch.equal(call.seeds, streams(3, 4, evaluation.MAIN))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from nca_lib import widgets
 from nca_lib.baselines import class_pca
 from nca_lib.blurs import box
-from nca_lib.cells import half_at, half_plane, seed_state, soft_state
+from nca_lib.cells import half_at, half_plane, inked_state, seed_state
 from nca_lib.checkpoints import load, save_rule
 from nca_lib.dataset import Dataset, Pictures
 from nca_lib.errors import InputError
@@ -109,7 +109,7 @@ def test_where_life_and_anchor_should_be():
     wanted[4:9, 6:11] = 1.0
     assert torch.equal(life_target(images)[0, 0], wanted)
     assert anchor_target(images).nonzero().tolist() == [[0, 0, 6, 8]]
-    state = soft_state(box(images), 9)
+    state = inked_state(box(images), 9, above=0)
     assert torch.equal(state[0, 3] > 0, wanted > 0)
     assert torch.equal(state[0, 4], wanted)
     assert not state[0, 5:].any()

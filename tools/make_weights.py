@@ -22,7 +22,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from nca_lib.checkpoints import RULE, load, write_atomically, write_tensors
+from nca_lib.checkpoints import RULE, halved, load, write_atomically, write_tensors
+from nca_lib.rule import NCA
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / "nca_lib" / "weights"
@@ -40,6 +41,7 @@ COMMANDS = {  # of nca, each into a folder of its own; files have the step's nam
     "reader": "read --out {out}/reader --resume",
 }
 FILES = {"digits": DIGITS}
+NETWORKS = ("judge", "critic", "rival")  # no rules; written in half precision already
 # One stage after the other; the lanes of a stage run beside each other, the steps of a lane do not.
 STAGES = [
     [["judge"], ["critic"]],
@@ -49,7 +51,7 @@ STAGES = [
 ]
 TINY = "--iterations 4 --batch-size 4 --pool-size 8 --loss-steps 3 5"
 MINIATURE = {  # settings that take seconds
-    **dict.fromkeys(("judge", "critic", "rival"), "--epochs 1"),
+    **dict.fromkeys(NETWORKS, "--epochs 1"),
     **dict.fromkeys(("restore", "reader"), TINY),
     **dict.fromkeys(("digits", "unified"), f"{TINY} --flow-iterations 4"),
 }
@@ -111,11 +113,19 @@ def ship_rule(source: Path, folder: Path) -> None:
     """Round a rule to half precision; its record keeps how it was trained."""
     rule = load(source)
     record = {key: value for key, value in rule.record.items() if key != "sha256"}
-    tensors = {k: v.half() if v.is_floating_point() else v for k, v in rule.state_dict().items()}
     target = folder / source.name
-    write_tensors(target, RULE, tensors, config=rule.settings(), record=record)
+    write_tensors(target, RULE, halved(rule), config=rule.settings(), record=record)
     if target.stat().st_size > LIMIT:
         raise SystemExit(f"{target} is larger than {LIMIT} bytes")
+
+
+def size_of(rule: NCA) -> str:
+    """How many numbers, what grows and what knows styles apart."""
+    parts = [f"{rule.rule_parameters:,} numbers"]
+    if rule.encoder is not None:
+        encoder = sum(parameter.numel() for parameter in rule.encoder.parameters())
+        parts += [f"{encoder:,} of the style encoder", f"{rule.fitted_numbers:,} of the styles"]
+    return ", ".join(parts)
 
 
 def made(step: str, out: Path) -> str:
@@ -123,7 +133,7 @@ def made(step: str, out: Path) -> str:
     note = json.loads((out / step / "made.json").read_text())
     rows = [f"| command | `{note['command']}` |"]
     seconds = note["seconds"]
-    if step not in ("judge", "critic", "rival"):
+    if step not in NETWORKS:
         rules = [load(path) for path in files_of(step, out)]
         record = [rule.record for rule in rules]
         training, seconds = record[0]["training"], sum(r["seconds"] for r in record)
@@ -132,7 +142,7 @@ def made(step: str, out: Path) -> str:
             f"| training | {training['iterations']:,} iterations of {training['batch_size']} "
             f"samples{each}, seed {training['seed']} |",
             f"| data | {record[0]['source']}, {sum(r['pictures'] for r in record):,} pictures |",
-            f"| size | {rules[0].rule_parameters:,} numbers |",
+            f"| size | {size_of(rules[0])} |",
         ]
     cores = f"{note['threads']} thread" + ("s" if note["threads"] > 1 else "")
     rows.append(f"| duration | {seconds / 60:.0f} minutes with {cores} ({note['machine']}) |")
@@ -146,8 +156,8 @@ def ship(arguments: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for step in COMMANDS:
         for source in files_of(step, out):
-            if step in ("judge", "critic", "rival"):
-                shutil.copyfile(source, folder / source.name)  # half precision already
+            if step in NETWORKS:
+                shutil.copyfile(source, folder / source.name)
             else:
                 ship_rule(source, folder)
             print(f"{source.stem}: {(folder / source.name).stat().st_size:,} bytes", flush=True)

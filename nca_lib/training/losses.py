@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from nca_lib.cells import SHOWS
 from nca_lib.judge import Judge
 from nca_lib.kinds import Kind
 from nca_lib.reading import vote_error
@@ -29,7 +30,7 @@ def life_target(images: Tensor) -> Tensor:
     Gaps of up to six cells are filled (a dilation by five, an erosion by three), so that the inside
     of a 0 lives, and with it the cell in the middle where the growth began.
     """
-    shows = (images > 0.1).any(1, keepdim=True)
+    shows = (images > SHOWS).any(1, keepdim=True)
     ink = F.pad(shows.to(images.dtype), (5, 5, 5, 5))  # beyond the grid is nothing
     wide = F.max_pool2d(ink, 11, stride=1, padding=5)
     return -F.max_pool2d(-wide, 7, stride=1, padding=3)[..., 5:-5, 5:-5]

@@ -38,6 +38,9 @@ READ = TrainingConfig(
     kl_weight=0.0,
 )
 
+# Cells that know where they are hold a picture and heal it; a critic makes it crisp.
+LASTING = TrainingConfig(anchor_weight=20.0, place_weight=0.3, critic_weight=0.02, kl_weight=0.08)
+
 PRESETS = {
     # The embedded sample, two CPU cores, under ten minutes from start to table.
     "quick": Preset(
@@ -54,27 +57,17 @@ PRESETS = {
     "full": Preset(
         rule=RuleConfig(channels=20, hidden=384, style_dim=32),
         restorer=RESTORER,
-        pretrain=TrainingConfig(
-            iterations=1500,
-            anchor_weight=20.0,
-            place_weight=0.3,
-            critic_weight=0.02,
-            kl_weight=0.08,
-            flow_iterations=2000,
-        ),
+        pretrain=replace(LASTING, iterations=1500, flow_iterations=2000),
         # Pictures learn to keep their place and to heal: most samples come from the pool, stay in
         # it for some 500 steps, and every third of them is wounded when it is taken out.
-        finetune=TrainingConfig(
+        finetune=replace(
+            LASTING,
             iterations=40_000,
             pool_share=0.625,
             pool_start=0.1,
             pool_renewal=0.1,
             damage_share=0.35,
             switch_share=0.2,
-            anchor_weight=20.0,
-            place_weight=0.3,
-            critic_weight=0.02,
-            kl_weight=0.08,
             flow_iterations=4000,
         ),
         restore=TrainingConfig(

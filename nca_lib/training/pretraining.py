@@ -87,7 +87,7 @@ def _pretrain_one(job: Job) -> None:
         replace(job.training, seed=job.training.seed + 1 + job.label),
         Outputs(job.folder, rule_name(job.label, job.kind), claimed=True),
         source=job.source,
-        critic=critic_for(job.kind, job.critic) if job.training.critic_weight else None,
+        critic=job.critic and critic_for(job.kind, job.critic),
         resume=job.resume,
         stop=_stop.is_set,
         on_iteration=count,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nca_lib.blurs import blurred_at_random
-from nca_lib.cells import soft_state, starts
+from nca_lib.cells import inked_state, starts
 from nca_lib.checkpoints import (
     RUN,
     load_tensors_into,
@@ -103,7 +103,7 @@ def task_of(
     def begin(images: Tensor, labels: Tensor, streams: Tensor) -> Tensor:
         if start is None and config.task == "restore":
             soft = blurred_at_random(images, config.blurs, config.noise, streams)
-            return soft_state(soft, channels)
+            return inked_state(soft, channels, above=0)
         if start is None:
             return starts(config.task, images, channels)
         states, wanted = start(images, labels), (len(images), channels, *rule.kind.size)
