@@ -436,6 +436,7 @@ def evaluate(
     beside["class_pca"]["numbers"] = length
     if rival is not None:
         beside["conv_decoder"]["numbers"] = rival.record["style_dim"]
+        beside["conv_decoder"]["trained_on"] = rival.record["source"]
     results = {
         "n": len(digits), "split": split, "seed": seed, "task": rule.task, "steps": steps,
         "weights": rule.record.get("sha256"), "data": data.name,

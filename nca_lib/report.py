@@ -36,6 +36,11 @@ def table(results: dict) -> str:
     for name, row in {"this rule": results, **results["baselines"]}.items():
         cells = [shown(row[c], " dB" if c == "psnr" else "%") for c in columns]
         lines.append(f"{name.replace('_', ' '):>16}" + "".join(f"{c:>16}" for c in cells))
+    rival = results["baselines"].get("conv_decoder")
+    if rival is not None:
+        lines.append(
+            f"(conv decoder: {rival['numbers']} numbers, trained on {rival['trained_on']})"
+        )
     held = ", ".join(f"{value:.2%} at {name}" for name, value in results["persistence"].items())
     lines += ["", f"holds:  {held} the training steps"]
     for name, row in results["regeneration"].items():

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from nca_lib import baselines, evaluation
 from nca_lib.blurs import box, with_noise
 from nca_lib.cells import disc, half_plane, inked_state, scattered, seed_state, square, starts
+from nca_lib.checkpoints import load
 from nca_lib.data import load_digits
 from nca_lib.dataset import Dataset, Pictures
 from nca_lib.errors import InputError
@@ -1002,3 +1003,13 @@ def test_a_rule_is_measured_in_its_own_type():
     assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
     torch.testing.assert_close(single.double(), double, atol=1e-4, rtol=1e-4)
     assert rule.kernels.dtype == torch.float64
+
+
+def test_the_rival_is_shown_with_its_code_and_its_pictures():
+    """It has learned from all of MNIST, whatever the rule beside it has learned from."""
+    from nca_lib.report import table
+
+    results = evaluate(load("unified"), load_digits("embedded"), limit=2)
+    rival = results["baselines"]["conv_decoder"]
+    assert (rival["numbers"], rival["trained_on"]) == (32, "MNIST")
+    assert "(conv decoder: 32 numbers, trained on MNIST)" in table(results)
