@@ -46,8 +46,7 @@ NETWORKS = ("judge", "critic", "rival")  # no rules; written in half precision a
 STAGES = [
     [["judge"], ["critic"]],
     [["digits"]],
-    [["unified"]],
-    [["restore"], ["reader", "rival"]],
+    [["unified"], ["rival", "restore", "reader"]],
 ]
 TINY = "--iterations 4 --batch-size 4 --pool-size 8 --loss-steps 3 5"
 MINIATURE = {  # settings that take seconds
