@@ -25,6 +25,10 @@ class Preset:
 # 98.9 % of the pixels right, with Sobel filters 98.5.
 RESTORER = RuleConfig(style_dim=0, perception="patch", hidden=192)
 
+# A blur is local: sixteen steps do as well as thirty-two, and in the same time one can have twice
+# as many iterations (98.6 % after 800 of them, 98.4 after 400 of thirty-two).
+SOON = (8, 12, 16)
+
 # Ink and life are given and stay; of the 22 channels the last ten are votes.
 READER = RuleConfig(channels=22, hidden=280, label_dim=0, style_dim=0, held=(0, 1))
 READ = TrainingConfig(
@@ -49,14 +53,14 @@ PRESETS = {
         pretrain=TrainingConfig(iterations=60),
         # Too short to learn to change digits as well: that costs stability (README, "Results").
         finetune=TrainingConfig(iterations=1000, pool_renewal=1.0, switch_share=0.0),
-        restore=TrainingConfig(task="restore", iterations=200, damage_share=0.0),
+        restore=TrainingConfig(task="restore", iterations=400, loss_steps=SOON, damage_share=0.0),
         reader=READER,
         read=replace(READ, iterations=600),
     ),
     # Full MNIST, hours on a CPU.
     "full": Preset(
         rule=RuleConfig(channels=20, hidden=384, style_dim=32),
-        restorer=RESTORER,
+        restorer=replace(RESTORER, hidden=256),
         pretrain=replace(LASTING, iterations=1500, flow_iterations=2000),
         # Pictures learn to keep their place and to heal: most samples come from the pool, stay in
         # it for some 500 steps, and every third of them is wounded when it is taken out.
@@ -72,9 +76,10 @@ PRESETS = {
         ),
         restore=TrainingConfig(
             task="restore",
-            iterations=10_000,
+            iterations=20_000,
+            loss_steps=SOON,
             damage_share=0.0,
-            blurs=("box5", "box5", "box5", "box3", "box7", "gauss"),
+            blurs=(*["box5"] * 9, "box3", "box7", "gauss"),
             noise=0.04,
         ),
         reader=READER,
