@@ -365,14 +365,16 @@ def digits_for(rule: NCA, data: Dataset, split: str = "test", limit: int | None 
 def behaviour(rule: NCA, digits: Pictures, seed: int) -> dict:
     """How long a picture stays, whether it heals, and how it comes about; of the first pictures.
 
-    Where there are fewer than `REPEATED`, each is grown several times, with other fire masks.
+    Where there are fewer than `REPEATED`, each is grown several times, with other fire masks. Who
+    restores has no plan of the picture, and can't know what was erased: one wound is enough.
     """
+    only = ("square", "none") if rule.task == "restore" else ()
     few, steps, ink = digits.limit(SUBSET), rule.trained_steps, rule.kind.ink
     few = few.select(torch.arange(len(few)).repeat(math.ceil(REPEATED / len(few))))
     long = redraw(rule, few, (steps, 4 * steps, 10 * steps), seed)
     shown = {
         "persistence": dict(zip(("1x", "4x", "10x"), long[:, :, :ink], strict=True)),
-        **healing(rule, few.limit(WOUNDED), long[0, :WOUNDED], steps, seed),
+        **healing(rule, few.limit(WOUNDED), long[0, :WOUNDED], steps, seed, only),
     }
     accuracy, error = (measured(shown, few, by) for by in (pixel_accuracy, squared_error))
     horizon = tuple(range(2, 4 * steps + 1, 2))

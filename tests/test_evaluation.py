@@ -307,6 +307,15 @@ def test_wounds_are_measured_of_fewer_digits_and_so_is_their_control(monkeypatch
     assert halves["after_64_steps"] == pytest.approx(off / 3)
 
 
+def test_who_restores_is_wounded_once():
+    digits, rule = bars([0]), toy_rule(loss_steps=(8,))
+    assert len(behaviour(rule, digits, 0)["regeneration"]) == 10
+    rule.record["training"]["task"] = "restore"
+    results = behaviour(rule, digits, 0)
+    assert list(results["regeneration"]) == ["square"]
+    assert list(results["unwounded"]) == list(results["regeneration"]["square"])
+
+
 def test_behaviour_follows_the_seed():
     rule, digits = toy_rule(fire_rate=0.5, loss_steps=(8,)), bars([0] * 30)
     first, again, other = (behaviour(rule, digits, seed) for seed in (1, 1, 2))
@@ -771,7 +780,7 @@ def test_all_baselines(monkeypatch):
 class ToyRival:
     """Draws every picture too faint; its codes have seven numbers."""
 
-    record = {"style_dim": 7}  # noqa: RUF012
+    record = {"style_dim": 7, "source": "toys"}  # noqa: RUF012
 
     def redraw(self, digits):
         return digits.images / 4
@@ -831,6 +840,7 @@ def test_an_evaluation_by_hand(toy_world):
     assert beside["class_pca"]["numbers"] == 3
     assert beside["conv_decoder"]["pixel_accuracy"] == right(15)
     assert beside["conv_decoder"]["numbers"] == 7
+    assert beside["conv_decoder"]["trained_on"] == "toys"
     assert ["numbers" in row for row in beside.values()] == [False] * 4 + [True] * 2
     assert results["persistence"] == {name: right(5) for name in ("1x", "4x", "10x")}
     assert results["unwounded"]["after_256_steps"] == right(5)
