@@ -1,5 +1,6 @@
 """Claims about the shipped unified rule, each with its control; nothing is trained.
 
+hold     How much of a picture is left after 10 and 100 times the steps of the training?
 anchor   The mark in the cell where growth began, and the places that cells know: are they what
          holds a picture? They are wiped every 32 steps, and as a control, hidden channels are, as
          many of them, that nothing was taught to.
@@ -34,7 +35,9 @@ from nca_lib.rule import NCA
 
 import torch
 from common import open_digits, options, rounded
+from figures import draw_controls
 
+TIMES = (1, 10, 100)
 WIPED_EVERY, ROUNDS = 32, 10
 
 
@@ -49,6 +52,16 @@ def channels_of(rule: NCA) -> dict[str, list[int]]:
         "anchor and places": [rule.kind.anchor, *place],
         "seven hidden channels": free[: 1 + len(place)],
     }
+
+
+def hold(rule: NCA, data: Dataset, seed: int) -> dict:
+    """Pixel accuracy at 1, 10 and 100 times the training steps."""
+    digits, steps = data.test.limit(400), rule.trained_steps
+    frames = redraw(rule, digits, tuple(steps * many for many in TIMES), seed)
+    return rounded({
+        f"{many}x": pixel_accuracy(frame[:, INK : INK + 1], digits.images)
+        for many, frame in zip(TIMES, frames, strict=True)
+    })  # fmt: skip
 
 
 def anchor(rule: NCA, data: Dataset, seed: int) -> dict:
@@ -121,12 +134,15 @@ def leakage(rule: NCA, data: Dataset, seed: int) -> dict:
 def main() -> None:
     arguments = options(__doc__)
     data, rule = open_digits(arguments.data_root), load("unified")
-    for name, measure in {"anchor": anchor, "prior": prior, "leakage": leakage}.items():
-        rows = [measure(rule, data, seed) for seed in range(arguments.seeds)]
+    found = {}
+    for measure in (hold, anchor, prior, leakage):
+        name = measure.__name__
+        found[name] = rows = [measure(rule, data, seed) for seed in range(arguments.seeds)]
         results = {"weights": rule.record["sha256"], "seeds": rows}
         print(name, json.dumps(rows, indent=1), flush=True)
         path = arguments.results / f"{name}.json"
         path.write_text(json.dumps(results, indent=1) + "\n")
+    draw_controls(found, arguments.results / "controls.png")
 
 
 if __name__ == "__main__":

@@ -103,3 +103,33 @@ def draw_sizes(results: Results, variants: list[str], path: Path) -> None:
         in_percent(ax)
     save_figure(figure, path)
     path.with_suffix(".md").write_text(table(results, variants) + "\n")
+
+
+def draw_controls(found: dict[str, list[dict]], path: Path) -> None:
+    """What holds a picture, where drawn styles come from, whose label is read: bars of means."""
+    told = {
+        f"{row}: {'told' if 'told' in column else 'shown'}": [
+            seed[row][column] for seed in found["leakage"]
+        ]
+        for row in found["leakage"][0]
+        for column in found["leakage"][0][row]
+    }
+    panels = {
+        "Wiped every 32 steps: pixel accuracy at 320": {
+            name: [seed[name] for seed in found["anchor"]] for name in found["anchor"][0]
+        },
+        "Drawn styles: coverage of the test digits": {
+            name: [seed[name]["coverage"] for seed in found["prior"]] for name in found["prior"][0]
+        },
+        "The judge reads this label": told,
+    }
+    figure = new_figure(
+        12, 3.2, "Three claims and their controls", f"Means of {len(found['anchor'])} seeds."
+    )
+    for ax, (title, rows) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        means = [np.mean(values) for values in rows.values()]
+        bars = ax.barh(list(rows), means, color=[BLUE] + [ORANGE] * (len(rows) - 1))
+        ax.bar_label(bars, [f"{mean:.1%}" for mean in means], padding=3)
+        ax.set(title=title, xlim=(0, 1.2), xticks=[])
+        ax.invert_yaxis()
+    save_figure(figure, path)

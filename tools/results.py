@@ -19,7 +19,10 @@ ROWS = {  # baselines beside each rule
     "unified": ("conv_decoder", "class_pca", "class_mean", "black"),
     "restore": ("linear_deblur", "blur_threshold", "black"),
 }
+ROWS |= {"quick": ROWS["unified"], "quick-restore": ROWS["restore"]}
 NAMES = {
+    "quick": "**unified rule**, from one cell",
+    "quick-restore": "**restoration rule**, from the 5x5 blur",
     "unified": "**unified rule**, from one cell",
     "restore": "**restoration rule**, from the 5x5 blur",
     "conv_decoder": "convolutional decoder, {} numbers",
@@ -32,10 +35,13 @@ NAMES = {
 
 
 def read(name: str) -> list[dict]:
-    """The evaluations of a rule, one a seed."""
-    files = sorted(RESULTS.glob(f"{name}-[0-9].json"))
+    """The evaluations of a rule, or what an experiment found, one a seed."""
+    files = sorted(RESULTS.glob(f"{name}-[0-9].json")) or [RESULTS / f"{name}.json"]
     results = [json.loads(file.read_text()) for file in files]
-    assert len({r["weights"] for r in results}) <= 1, f"{name}: evaluations of different weights"
+    if "seeds" in results[0]:  # experiments/controls.py has its seeds in one file
+        weights = results[0]["weights"]
+        results = [row | {"weights": weights} for row in results[0]["seeds"]]
+    assert len({r["weights"] for r in results}) == 1, f"{name}: evaluations of different weights"
     return results
 
 
@@ -155,9 +161,13 @@ def reading() -> str:
     return "\n".join(lines)
 
 
+def digit_results() -> list[dict]:
+    return [json.loads((RESULTS / f"digit-{d}.json").read_text()) for d in range(10)]
+
+
 def digits() -> str:
     """The ten digit rules, one evaluation each."""
-    results = [json.loads((RESULTS / f"digit-{d}.json").read_text()) for d in range(10)]
+    results = digit_results()
     lines = [
         "| | " + " | ".join(str(d) for d in range(10)) + " | mean |",
         "| --- |" + " --- |" * 11,
@@ -192,6 +202,101 @@ def per_digit() -> str:
     return "\n".join(lines)
 
 
+def lost(name: str, whole: str, after: str):
+    """Points of pixel accuracy lost, a seed each: a function, so that files are read when asked."""
+    return lambda: [100 * (pick(r, whole) - pick(r, after)) for r in read(name)]
+
+
+def worst_wound(name: str, steps: int):
+    """Points lost by the wound that heals worst, beside the digits without a wound."""
+    after = f"after_{steps}_steps"
+    return lambda: [
+        100 * max(r["unwounded"][after] - wound[after] for wound in r["regeneration"].values())
+        for r in read(name)
+    ]
+
+
+def of(name: str, path: str, scale: float = 100):
+    return lambda: [scale * pick(r, path) for r in read(name)]
+
+
+def least_gain() -> list[float]:
+    """Points of pixel accuracy by which restoration helps, of the blur where it helps least."""
+    rows = [r["other_blurs"].values() for r in read("restore")]
+    return [100 * min(row["restored"] - row["left_alone"] for row in of_one) for of_one in rows]
+
+
+def of_digits(choose):
+    """The judge on drawn styles of the ten digit rules."""
+    return lambda: [
+        100 * choose([pick(r, "samples.judge_accuracy") for r in digit_results()])
+    ]  # fmt: skip
+
+
+AT_LEAST, AT_MOST = "at least", "at most"
+TARGETS = [  # rule, measure, its figures, which way, how much
+    ("unified", "pixel accuracy, %", of("unified", "pixel_accuracy"), AT_LEAST, 98.0),
+    ("", "judge reads the redrawn digit, %", of("unified", "judge_accuracy"), AT_LEAST, 99.2),
+    ("", "prior: judge, %", of("unified", "samples.judge_accuracy"), AT_LEAST, 99.0),
+    ("", "prior: FID", of("unified", "samples.fid", 1), AT_MOST, 1.3),
+    ("", "prior: coverage, %", of("unified", "samples.coverage"), AT_LEAST, 80.0),
+    ("", "points lost at 10x the steps", lost("unified", "persistence.1x", "persistence.10x"),
+     AT_MOST, 0.2),
+    ("", "points lost at 100x the steps", lost("hold", "1x", "100x"), AT_MOST, 0.4),
+    ("", "points lost 64 steps after the worst wound", worst_wound("unified", 64), AT_MOST, 0.5),
+    ("", "points lost 256 steps after it", worst_wound("unified", 256), AT_MOST, 0.5),
+    ("", "told another label: judge, %", of("unified", "switching.judge_accuracy"), AT_LEAST, 98.5),
+    ("", "the worst pair, %", of("unified", "switching.worst_pair_judge_accuracy"), AT_LEAST, 90.0),
+    ("", "56 x 56 cells, four seeds: judge, %", of("canvas", "judge_accuracy_trained"), AT_LEAST,
+     99.0),
+    ("", "bound, nats", of("elbo", "importance_weighted", 1), AT_LEAST, -93.0),
+    *(("restore" if many == 1 else "", f"pixel accuracy at {many}x the steps, %",
+       of("restore", f"persistence.{many}x"), AT_LEAST, 99.6) for many in (1, 4, 10)),
+    ("", "other blurs: points gained, at least", least_gain, AT_LEAST, 0.0),
+    ("digit-0 ... digit-9", "prior: judge, mean, %", of_digits(lambda v: sum(v) / len(v)),
+     AT_LEAST, 99.3),
+    ("", "prior: judge, the worst, %", of_digits(min), AT_LEAST, 98.5),
+    ("reader", "ink cells right at step 60, %", of("reader", "after_60_steps.cells"), AT_LEAST,
+     97.0),
+    ("", "at step 200, %", of("reader", "after_200_steps.cells"), AT_LEAST, 97.0),
+    ("", "digits in which all cells agree, %", of("reader", "after_200_steps.agree"), AT_LEAST,
+     95.0),
+    ("", "replaced digits read anew, %", of("reader", "replaced.read"), AT_LEAST, 90.0),
+    ("`make run`", "pixel accuracy, %", of("quick", "pixel_accuracy"), AT_LEAST, 96.0),
+    ("", "prior: judge, %", of("quick", "samples.judge_accuracy"), AT_LEAST, 97.0),
+    ("", "points lost at 10x the steps", lost("quick", "persistence.1x", "persistence.10x"),
+     AT_MOST, 2.0),
+    ("", "points lost 64 steps after the worst wound", worst_wound("quick", 64), AT_MOST, 1.5),
+    ("", "told another label: judge, %", of("quick", "switching.judge_accuracy"), AT_LEAST, 85.0),
+]  # fmt: skip
+
+
+def targets() -> str:
+    """What this edition wanted, beside what was reached."""
+    lines = ["| rule | measure | wanted | reached | |", "| --- | --- | --- | --- | --- |"]
+    for rule, measure, figures, way, wanted in TARGETS:
+        values = figures()
+        mean = sum(values) / len(values)
+        spread = max(abs(value - mean) for value in values)
+        met = mean >= wanted if way == AT_LEAST else mean <= wanted
+        reached = f"{mean:.2f}" + (f" ± {spread:.2f}" if spread >= 0.005 else "")
+        sign = "yes" if met else f"off by {abs(mean - wanted):.2f}"
+        lines.append(f"| {rule} | {measure} | {way} {wanted:g} | {reached} | {sign} |")
+    return "\n".join(lines)
+
+
+def control(name: str, rows: dict[str, str], columns: dict[str, str]) -> str:
+    """An experiment of experiments/controls.py: what is said of each row and column."""
+    results = read(name)
+    lines = ["| | " + " | ".join(columns.values()) + " |", "| --- |" + " --- |" * len(columns)]
+    for row, said in rows.items():
+        path = f"{row}." if row else ""
+        units = {"fid": "FID", "density": ""}
+        cells = [figure(results, path + column, units.get(column, "%")) for column in columns]
+        lines.append(f"| {said} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 PARTS = {
     "unified": lambda: comparison("unified"),
     "unified behaviour": lambda: behaviour("unified"),
@@ -202,6 +307,34 @@ PARTS = {
     "reader": reading,
     "digits": digits,
     "per digit": per_digit,
+    "targets": targets,
+    "quick": lambda: comparison("quick"),
+    "quick restore": lambda: comparison("quick-restore"),
+    "quick behaviour": lambda: behaviour("quick"),
+    "quick wounds": lambda: wounds("quick"),
+    "anchor": lambda: control(
+        "anchor",
+        {"": "pixel accuracy at 10x the training steps"},
+        {name: name for name in json.loads((RESULTS / "anchor.json").read_text())["seeds"][0]},
+    ),
+    "prior": lambda: control(
+        "prior",
+        {
+            "flow": "drawn, bent by the flow",
+            "Gaussians": "drawn from the Gaussians alone",
+            "training digits": "read off training digits",
+        },
+        {"judge": "judge", "fid": "FID", "coverage": "coverage", "density": "density"},
+    ),
+    "leakage": lambda: control(
+        "leakage",
+        {f"told the {which} label": f"told the {which} label" for which in ("right", "wrong")},
+        {
+            f"judge reads the {whose} label": f"judge reads the {whose} label"
+            for whose in ("told", "picture's")
+        },
+    ),
+    "size": lambda: (RESULTS / "size.md").read_text().strip(),
     "merging": lambda: (RESULTS / "merging.md").read_text().strip(),
     "ablations": lambda: (RESULTS / "ablations.md").read_text().strip(),
 }
