@@ -72,6 +72,7 @@ PRESETS = {
             pool_renewal=0.1,
             damage_share=0.35,
             switch_share=0.2,
+            kl_weight=0.04,
             flow_iterations=4000,
         ),
         restore=TrainingConfig(
