@@ -77,12 +77,12 @@ def make(step: str, threads: int, arguments: argparse.Namespace) -> None:
         command += ["--data-root", arguments.data_root]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     print("$ nca", *command, flush=True)
+    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    revision = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     started = time.perf_counter()
     code = subprocess.call([sys.executable, "-m", "nca_lib", *command], env=environment, cwd=ROOT)
     if code:
         raise SystemExit(f"{step} ended with {code}; run the same command again to go on")
-    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    revision = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     note = {
         "command": f"nca {command_of(step, 'runs/weights', arguments.miniature)}",
         "seconds": round(time.perf_counter() - started),
