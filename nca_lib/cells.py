@@ -70,6 +70,17 @@ def starts(task: str, images: Tensor, channels: int) -> Tensor:
     return seed_state(len(images), channels, tuple(images.shape[2:]), life).to(images)
 
 
+def widened(grids: Tensor, margin: int) -> Tensor:
+    """Grids `[..., H, W]` with `margin` empty cells more on each side."""
+    return F.pad(grids, (margin,) * 4)
+
+
+def inner(grids: Tensor, margin: int) -> Tensor:
+    """Grids `[..., H, W]` without the `margin` outermost cells of each side."""
+    height, width = grids.shape[-2:]
+    return grids[..., margin : height - margin, margin : width - margin]
+
+
 def erase(state: Tensor, region: Tensor) -> Tensor:
     """Damage: the state is zero where `region` (bool, `[H, W]` or `[B, H, W]`) is True."""
     return state * ~(region if region.dim() == 2 else region[:, None]).to(state.device)

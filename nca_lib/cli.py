@@ -22,7 +22,7 @@ from nca_lib.evaluation import pixel_accuracy
 from nca_lib.handwriting import read_picture, style_warning
 from nca_lib.inputs import as_labels, as_whole
 from nca_lib.judge import critic_for, judge_for, save_judge, train_judge
-from nca_lib.kinds import Kind
+from nca_lib.kinds import MNIST, Kind
 from nca_lib.plots import save_gif, save_strip
 from nca_lib.report import painter, read_logs, report
 from nca_lib.rival import save_rival, train_rival
@@ -124,6 +124,14 @@ def refuse_critic(given: Path | None, training: TrainingConfig) -> None:
         raise InputError("--critic can't take effect: --critic-weight is 0")
 
 
+def without_critic(training: TrainingConfig, usual: TrainingConfig, kind: Kind) -> TrainingConfig:
+    """The same training of pictures for which no critic is shipped, if it was not asked for one."""
+    if kind == MNIST or training.critic_weight != usual.critic_weight or not usual.critic_weight:
+        return training
+    print("no critic is shipped for these pictures: trained without (nca judge makes one)")
+    return replace(training, critic_weight=0.0)
+
+
 CRITIC_EPOCHS = 6  # of the critic that `run` trains for itself
 ELSEWHERE = {"task", "blurs", "noise"}  # settings of the trainings that grow nothing
 RULE_FIELDS = {f.name for f in fields(RuleConfig)}
@@ -145,8 +153,9 @@ class Pretrain(Training):
         refuse_critic(self.critic, self.training)
         ranks, device = Ranks.join(pick_device(self.device))
         _, data = self.open()
+        training = self.training if self.critic else without_critic(self.training, usual, data.kind)
         pretrain(
-            self.rule, data.train, self.training, self.folder, kind=data.kind, source=data.name,
+            self.rule, data.train, training, self.folder, kind=data.kind, source=data.name,
             resume=self.resume, workers=self.workers, device=str(device), progress=ranks.first,
             ranks=ranks, critic=self.critic,
         )  # fmt: skip
@@ -175,9 +184,8 @@ class Finetune(Training):
         _, data = self.open()
         rule, origin = self.begin(data.kind)
         critic = self.critic and critic_for(data.kind, self.critic)
-        self.train_one(
-            rule.to(device), self.training, data, "unified", origin, ranks, critic=critic
-        )
+        training = self.training if critic else without_critic(self.training, usual, data.kind)
+        self.train_one(rule.to(device), training, data, "unified", origin, ranks, critic=critic)
         ranks.leave()
 
     def begin(self, kind: Kind) -> tuple[NCA, dict]:

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
-from nca_lib.cells import seed_state
+from nca_lib.cells import inner, seed_state, widened
 from nca_lib.checkpoints import load
 from nca_lib.dataset import Pictures
 from nca_lib.errors import InputError
+from nca_lib.judge import load_judge
 from nca_lib.kinds import MNIST
 from nca_lib.stopping import Wish
 from nca_lib.training import (
@@ -385,6 +386,26 @@ def test_what_cells_think_of_where_they_are_counts_in_the_tissue():
     assert losses.place.item() == pytest.approx(2 * (coarse + 3 * fine) / 4, rel=1e-5)
     assert growth_losses(frames, images, replace(config, place_weight=0.0)).place == 0
     assert growth_losses(frames, images, replace(config, task="restore")).place == 0
+
+
+def test_a_margin_counts_as_nothing():
+    """Around the pictures there is nothing wanted: what is there costs, an empty margin doesn't."""
+    generator = torch.Generator().manual_seed(0)
+    images = widened(torch.rand(2, 1, 20, 20, generator=generator), 4)
+    frames = torch.randn(2, 2, 10, 28, 28, generator=generator)
+    config = replace(CONFIG, anchor_weight=0.7, place_weight=0.3, critic_weight=0.1)
+    critic = load_judge()
+    plain = growth_losses(frames, images, config, critic)
+    wide = growth_losses(widened(frames, 3), images, config, critic)
+    torch.testing.assert_close(torch.stack(wide), torch.stack(plain))
+    torch.testing.assert_close(
+        inner(place_target(widened(images, 3), 3), 3), place_target(images), rtol=0, atol=1e-5
+    )
+    spilt = widened(frames, 3)
+    spilt[:, :, 0, 1, 5] = 2.0
+    more = growth_losses(spilt, images, config, critic)
+    assert more.ink.item() - plain.ink.item() == pytest.approx(4 / 784, rel=1e-3)
+    assert more._replace(ink=wide.ink) == wide
 
 
 # --- one iteration

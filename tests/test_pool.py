@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from nca_lib.cells import seed_state, starts
+from nca_lib.cells import seed_state, starts, widened
 from nca_lib.dataset import Pictures
 from nca_lib.errors import InputError
 from nca_lib.training import TrainingConfig
@@ -39,7 +39,7 @@ def filled_run(config, rule=None, value=1.0):
     run = new_run(rule or toy_rule(), config)
     slots = torch.arange(config.pool_size)
     styles = (slots / 100)[:, None].expand(-1, run.rule.config.style_dim)
-    states = torch.full((len(slots), 5, 28, 28), value)
+    states = torch.full((len(slots), *run.pool.states.shape[1:]), value)
     own = run.rule.kernels  # their type
     run.pool.put(slots, states.to(own), slots, styles.to(own))
     run.pool.filled = config.pool_size
@@ -560,3 +560,17 @@ def test_shares_of_the_ranks_add_up_to_the_whole():
 
 def test_the_toy_is_where_the_tests_think_it_is():
     assert (ROW, COLUMN) == (14, 14)
+
+
+def test_a_training_with_a_margin(digits):
+    """Seeds, wounds and the pool have it; the shares of right pixels are those of the pictures."""
+    config = replace(CONFIG, margin=2, damage_share=1.0, switch_share=0.0)
+    run = filled_run(config)
+    batch = draw_batch(run, digits, config)
+    assert batch.states.shape[2:] == run.pool.states.shape[2:] == (32, 32)
+    fresh = batch.states[: batch.fresh]
+    assert torch.equal(fresh, seed_state(len(fresh), 5, (32, 32)))
+    grow_batch(run, batch, digits, config)
+    images = digits.images[:2]
+    drawn = widened(images, 2).expand(2, 5, 32, 32)
+    assert run.task.right(drawn, images, digits.labels[:2]).min() == 1

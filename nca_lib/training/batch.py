@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from nca_lib.cells import ALIVE_ABOVE, erase
+from nca_lib.cells import ALIVE_ABOVE, erase, widened
 from nca_lib.dataset import Pictures
 from nca_lib.training.damage import draw_wounds
 from nca_lib.training.losses import Losses
@@ -75,6 +75,7 @@ def draw_batch(run: Run, digits: Pictures, config: TrainingConfig) -> Batch:
     drawn = torch.randint(len(digits), (new,), generator=generator)
     noise = torch.randn(new, run.rule.config.style_dim, generator=generator)
     regions = draw_wounds(hit, config.wounds, run.rule.kind.size, generator)
+    regions = widened(regions, config.margin)
     seeds = torch.randint(2**62, (config.batch_size,), generator=generator)
 
     slots = torch.cat([given, taken.new_full((fresh - len(given),), -1), taken])  # [B]

@@ -230,7 +230,10 @@ def check_training(rule: NCA, digits: Pictures, config: TrainingConfig, ranks: R
     if config.task == "read":
         check_reading(rule)
     if config.place_weight and rule.config.channels < kind.place.stop:
-        raise InputError(f"places want {kind.place.stop} channels, this rule has fewer")
+        raise InputError(
+            f"places want {kind.place.stop} channels, this rule has fewer: choose more, or "
+            "--place-weight 0"
+        )
     return Pictures(images, labels)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from nca_lib.cells import SHOWS
+from nca_lib.cells import SHOWS, inner, widened
 from nca_lib.judge import Judge
 from nca_lib.kinds import Kind
 from nca_lib.reading import vote_error
@@ -47,12 +47,13 @@ def anchor_target(images: Tensor) -> Tensor:
     return target
 
 
-def place_target(images: Tensor) -> Tensor:
+def place_target(images: Tensor, margin: int = 0) -> Tensor:
     """Where each cell is, `[6, H, W]`: a ruler with coarse and with fine marks, from the seed on.
 
-    Coarse: row and column, in halves of the grid. Fine: sine and cosine of both, with a period of
-    four cells, so that neighbours differ by a quarter of a turn and no mark can lie between two
-    cells (the grid cells of a brain work alike: Hafting et al., 2005).
+    Coarse: row and column, in halves of the picture, around which there is a margin. Fine: sine
+    and cosine of both, with a period of four cells, so that neighbours differ by a quarter of a
+    turn and no mark can lie between two cells (the grid cells of a brain work alike: Hafting et
+    al., 2005).
 
     A rule has no coordinates, but cells can count: each is a step further than its neighbour
     ("positional information", Wolpert, 1969). Tissue that knows where it is can be healed by what
@@ -63,13 +64,13 @@ def place_target(images: Tensor) -> Tensor:
     columns = torch.arange(width, device=images.device) - width // 2
     both = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))  # [2, H, W]
     turns = 2 * math.pi * both / PERIOD
-    coarse = both / (min(height, width) / 2)
+    coarse = both / (min(height, width) / 2 - margin)
     return torch.cat([coarse, turns.sin(), turns.cos()]).to(images.dtype)
 
 
-def place_error(frames: Tensor, images: Tensor) -> Tensor:
+def place_error(frames: Tensor, images: Tensor, margin: int = 0) -> Tensor:
     """Squared error of the six channels within the tissue, `[R]`; frames `[R, B, 6, H, W]`."""
-    off = (frames - place_target(images)).square() * life_target(images)
+    off = (frames - place_target(images, margin)).square() * life_target(images)
     return COARSE * off[:, :, :2].mean((1, 2, 3, 4)) + off[:, :, 2:].mean((1, 2, 3, 4))
 
 
@@ -110,8 +111,14 @@ def critic_error(critic: Judge, frames: Tensor, images: Tensor) -> Tensor:
 def growth_losses(
     frames: Tensor, images: Tensor, config: TrainingConfig, critic: Judge | None = None
 ) -> Losses:
-    """The loss at the intermediate steps: frames `[R, B, C, H, W]`, targets `[B, I, H, W]`."""
-    weights, channels = weights_of(frames, config), images.shape[1]
+    """The loss at the intermediate steps: frames `[R, B, C, H, W]`, targets `[B, I, H, W]`.
+
+    Frames may have a margin around the pictures; in it there should be nothing. Errors are means
+    over the cells of a picture, however wide the margin is.
+    """
+    margin, channels = (frames.shape[-1] - images.shape[-1]) // 2, images.shape[1]
+    pictures, images = images, widened(images, margin)
+    weights = weights_of(frames, config) * images.numel() / pictures.numel()
     ink = (frames[:, :, :channels] - images).square().mean((1, 2, 3, 4))  # [R]
     life = (frames[:, :, channels] - life_target(images)[:, 0]).square().mean((1, 2, 3))  # [R]
     anchor = torch.zeros_like(ink)
@@ -120,17 +127,17 @@ def growth_losses(
         anchor = off.square().mean((1, 2, 3))  # [R]
     place = torch.zeros_like(ink)
     if config.task == "grow" and config.place_weight:
-        place = place_error(frames[:, :, channels + 2 : channels + 8], images)  # [R]
+        place = place_error(frames[:, :, channels + 2 : channels + 8], images, margin)  # [R]
     seen = frames.new_zeros(())
     if critic is not None:
-        seen = critic_error(critic, frames[:, :, :channels], images)
+        seen = critic_error(critic, inner(frames[:, :, :channels], margin), pictures)
     return Losses(
         ink @ weights,
         config.life_weight * (life @ weights),
         config.anchor_weight * (anchor @ weights),
         config.place_weight * (place @ weights),
         config.critic_weight * seen,
-        overflow(frames, config),
+        overflow(frames, config) * images.numel() / pictures.numel(),
         frames.new_zeros(()),
     )
 

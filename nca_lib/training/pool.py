@@ -35,12 +35,13 @@ class Pool:
     ranks: Ranks = field(default_factory=Ranks)
 
     @classmethod
-    def empty(cls, size: int, rule: NCA, ranks: Ranks | None = None) -> Pool:
+    def empty(cls, size: int, rule: NCA, ranks: Ranks | None = None, margin: int = 0) -> Pool:
         ranks = ranks or Ranks()
         mine, dtype = len(range(ranks.number, size, ranks.count)), rule.kernels.dtype
+        height, width = (side + 2 * margin for side in rule.kind.size)
         return cls(
             size,
-            torch.zeros(mine, rule.config.channels, *rule.kind.size, dtype=dtype),
+            torch.zeros(mine, rule.config.channels, height, width, dtype=dtype),
             torch.zeros(mine, dtype=torch.int64),
             torch.zeros(mine, rule.config.style_dim, dtype=dtype),
             ranks=ranks,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nca_lib.blurs import blurred_at_random
-from nca_lib.cells import inked_state, starts
+from nca_lib.cells import inked_state, inner, starts, widened
 from nca_lib.checkpoints import (
     RUN,
     load_tensors_into,
@@ -96,34 +96,36 @@ def task_of(
     rule: NCA, config: TrainingConfig, start: Callable | None, loss: OwnLoss | None, critic=None
 ) -> Task:
     """The task of the settings; a start and a loss of one's own take the place of its parts."""
-    channels = rule.config.channels
+    channels, margin = rule.config.channels, config.margin
     if critic is not None:
         critic = critic.to(rule.kernels)  # its device and its type
 
     def begin(images: Tensor, labels: Tensor, streams: Tensor) -> Tensor:
         if start is None and config.task == "restore":
             soft = blurred_at_random(images, config.blurs, config.noise, streams)
-            return inked_state(soft, channels, above=0)
+            return widened(inked_state(soft, channels, above=0), margin)
         if start is None:
-            return starts(config.task, images, channels)
+            return widened(starts(config.task, images, channels), margin)
         states, wanted = start(images, labels), (len(images), channels, *rule.kind.size)
         if states.shape != wanted:
             raise InputError(f"start gave states {list(states.shape)}: want {list(wanted)}")
-        return states.to(images)
+        return widened(states.to(images), margin)
 
     def losses(frames: Tensor, images: Tensor, labels: Tensor) -> Losses:
         if config.task == "read":
-            parts = reading_losses(frames, images, labels, rule.kind, config)
+            wide = widened(images, margin)
+            parts = reading_losses(frames, wide, labels, rule.kind, config)
         else:
             parts = growth_losses(frames, images, config, critic)
         if loss is None:
             return parts
-        own = loss(frames, images, labels)
+        own = loss(inner(frames, margin), images, labels)
         if own.dim():
             raise InputError(f"loss gave the shape {list(own.shape)}: want one number, its mean")
         return parts._replace(ink=own)
 
     def right(states: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        states = inner(states, margin)
         if config.task == "read":
             tally = count_votes(states, images, rule.kind)  # [B, L]
             return tally.gather(1, labels[:, None])[:, 0] / tally.sum(1).clamp(min=1)
@@ -200,7 +202,7 @@ def new_run(
     return Run(
         rule,
         Optimisers(rule, config, hooks.get("optimiser")),
-        Pool.empty(config.pool_size, rule, ranks or Ranks()),
+        Pool.empty(config.pool_size, rule, ranks or Ranks(), config.margin),
         task_of(rule, config, hooks.get("start"), hooks.get("loss"), critic),
         torch.Generator().manual_seed(config.seed),
     )

@@ -35,6 +35,7 @@ class TrainingConfig:
     batch_size: int = 16  # samples in a batch
     blurs: tuple[Blur, ...] = ("box5",)  # of pictures to restore, each as likely
     noise: float = 0.0  # upon a quarter of those: its largest standard deviation
+    margin: int = 0  # empty cells around a picture, so that a rule can't lean on the grid's edge
     loss_steps: tuple[int, ...] = (20, 24, 28, 32)  # where the loss is taken; the last ends it
     loss_weights: tuple[float, ...] = ()  # of the loss steps; none: all alike
     learning_rate: float = 2e-3  # the highest of the one-cycle schedule, for Adam; Muon's is 10x
@@ -59,7 +60,8 @@ class TrainingConfig:
     def __post_init__(self):
         for name in ("iterations", "batch_size", "pool_size"):
             as_whole(getattr(self, name), name, least=1)
-        as_whole(self.flow_iterations, "flow_iterations")
+        for name in ("flow_iterations", "margin"):
+            as_whole(getattr(self, name), name)
         check_seed(self.seed)
         if self.task not in TASKS:
             raise InputError(f"task is {self.task!r}: choose 'grow', 'restore' or 'read'")
