@@ -70,13 +70,13 @@ def anchor(rule: NCA, data: Dataset, seed: int) -> dict:
     styles, seeds = styles_of(rule, digits), streams(len(digits), seed, 0)
     results = {}
     for name, wiped in channels_of(rule).items():
-        state = redraw(rule, digits, (WIPED_EVERY,), seed)[-1]
+        state = redraw(rule, digits, (WIPED_EVERY,), seed)[-1].clone()
         for turn in range(1, ROUNDS):
             state[:, wiped] = 0
             first = turn * WIPED_EVERY
             state = roll_out(
                 rule, state, digits.labels, styles, (WIPED_EVERY,), seeds, first
-            )[-1]  # fmt: skip
+            )[-1].clone()  # fmt: skip
         results[name] = pixel_accuracy(state[:, INK : INK + 1], digits.images)
     return rounded(results)
 

@@ -198,7 +198,7 @@ def test_options_that_a_start_decides(tmp_path, weights):
     for digit in range(10):
         save_rule(tmp_path / f"digit-{digit}.safetensors", load(weights), RECORD)
     start = ("finetune", "--from", tmp_path, "--out", tmp_path / "out", "--iterations", 1,
-             "--batch-size", 1, "--loss-steps", 2)  # fmt: skip
+             "--batch-size", 1, "--loss-steps", 2, "--place-weight", 0)  # fmt: skip
     fails(f"--hidden can't take effect: the rules in {tmp_path}", *start, "--hidden", 64)
     fails(f"--style-dim can't take effect: the rules in {tmp_path}", *start, "--style-dim", 4)
     nca(*start, "--hidden", 16)  # as they have it
@@ -280,7 +280,8 @@ def test_a_full_disk_loses_nothing(tmp_path, weights):
 def test_a_rule_can_be_trained_further(tmp_path, weights):
     nca("finetune", "--from", weights, "--iterations", 1, "--batch-size", 2,
         "--loss-weights", 1, 2, "--loss-steps", 1, 2, "--damage-share", 0.5,
-        "--wounds", "half", "half", "ring", "--flow-iterations", 3, "--out", tmp_path)  # fmt: skip
+        "--wounds", "half", "half", "ring", "--flow-iterations", 3, "--place-weight", 0,
+        "--out", tmp_path)  # fmt: skip
     rule = load(tmp_path / "unified.safetensors")
     assert rule.config == load(weights).config
     assert rule.record["training"]["loss_weights"] == [1, 2]

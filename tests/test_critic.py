@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from nca_lib import cli
 from nca_lib.checkpoints import load
-from nca_lib.cli import RunAll
+from nca_lib.cli import RunAll, without_critic
 from nca_lib.data import load_digits
 from nca_lib.dataset import Dataset, Pictures
 from nca_lib.errors import InputError
@@ -294,8 +294,14 @@ def test_a_critic_is_given_on_the_command_line(tmp_path):
 @pytest.mark.parametrize(
     ("message", "options"),
     [
-        ("--critic can't take effect: --critic-weight is 0", "finetune --critic x"),
-        ("--critic can't take effect: --critic-weight is 0", "pretrain --critic x"),
+        (
+            "--critic can't take effect: --critic-weight is 0",
+            "finetune --critic-weight 0 --critic x",
+        ),
+        (
+            "--critic can't take effect: --critic-weight is 0",
+            "pretrain --critic-weight 0 --critic x",
+        ),
         ("--critic-weight can't take effect", "restore --critic-weight 1"),
         ("--critic-weight can't take effect", "read --critic-weight 1"),
         ("critic_weight is -1.0: choose 0 or more", "finetune --critic-weight -1"),
@@ -307,6 +313,20 @@ def test_critics_that_can_not_be(message, options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fails(message, *options.split())
     assert not any(path.suffix == ".safetensors" for path in tmp_path.rglob("*"))
+
+
+def test_pictures_for_which_no_critic_is_shipped(capsys):
+    """The preset's critic is left out there, and that is said; one that was asked for is not."""
+    usual, other = PRESETS["quick"].finetune, Kind(("a", "b"), 1, (28, 28))
+    assert without_critic(usual, usual, MNIST) is usual
+    assert capsys.readouterr().out == ""
+    assert without_critic(usual, usual, other) == replace(usual, critic_weight=0.0)
+    assert "no critic is shipped for these pictures" in capsys.readouterr().out
+    asked = replace(usual, critic_weight=1.0)
+    assert without_critic(asked, usual, other) is asked
+    none = replace(usual, critic_weight=0.0)
+    assert without_critic(none, none, other) is none
+    assert capsys.readouterr().out == ""
 
 
 def test_a_critic_is_frozen_for_the_training_and_stays_as_it_was(digits):

@@ -68,6 +68,7 @@ def test_the_defaults():
         "batch_size": 16,
         "blurs": ("box5",),
         "noise": 0.0,
+        "margin": 0,
         "loss_steps": (20, 24, 28, 32),
         "loss_weights": (),
         "learning_rate": 2e-3,
@@ -858,7 +859,7 @@ def test_weights_that_are_not_finite_leave_styles_as_codes(rule, digits, monkeyp
         ({"config": replace(CONFIG, anchor_weight=0.1), "channels": 2},
          "^an anchor wants 3 channels, this rule has fewer$"),
         ({"config": replace(CONFIG, place_weight=0.1), "channels": 8},
-         "^places want 9 channels, this rule has fewer$"),
+         "^places want 9 channels, this rule has fewer: choose more, or --place-weight 0$"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_trained(rule, digits, change, message):

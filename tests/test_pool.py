@@ -565,7 +565,7 @@ def test_the_toy_is_where_the_tests_think_it_is():
 def test_a_training_with_a_margin(digits):
     """Seeds, wounds and the pool have it; the shares of right pixels are those of the pictures."""
     config = replace(CONFIG, margin=2, damage_share=1.0, switch_share=0.0)
-    run = filled_run(config)
+    run = filled_run(config, toy_rule().requires_grad_(True))
     batch = draw_batch(run, digits, config)
     assert batch.states.shape[2:] == run.pool.states.shape[2:] == (32, 32)
     fresh = batch.states[: batch.fresh]
