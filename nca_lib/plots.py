@@ -14,8 +14,9 @@ from nca_lib.reading import votes
 
 import numpy as np
 import torch
-from matplotlib import colormaps, rc_context
+from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from PIL import Image
@@ -245,12 +246,19 @@ def progress_picture(ink: Tensor, columns: int = 10, scale: int = 3) -> Image.Im
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
+# Ten colours that also people who see few colours can tell apart (Petroff, 2021), in another order.
+VOTES = (
+    "#717581", "#ffa90e", "#7fd1d8", "#bd1f01", "#832db6",
+    "#a96b59", "#b9ac70", "#000000", "#3f90da", "#e76300",
+)  # fmt: skip
+
+
 def vote_colours(states: Tensor, kind: Kind = MNIST) -> Tensor:
     """What cells that read vote for, `[N, C, H, W]` -> red, green, blue, opacity `[N, 4, H, W]`.
 
-    Each class has a colour of matplotlib's `tab10`; a cell is as opaque as its ink.
+    Each class has a colour of `VOTES`; a cell is as opaque as its ink.
     """
-    table = states.new_tensor(colormaps["tab10"].colors)  # [10, 3]
+    table = states.new_tensor(to_rgba_array(VOTES)[:, :3])  # [10, 3]
     chosen = votes(states, kind).argmax(1) % len(table)  # [N, H, W]
     opacity = states[:, : kind.ink].amax(1, keepdim=True).clamp(0, 1)
     return torch.cat([table[chosen].movedim(-1, 1), opacity], 1)

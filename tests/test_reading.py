@@ -547,3 +547,20 @@ def test_readers_are_measured_as_readers(digits):
     rule.record = {"training": {"task": "read"}}
     with pytest.raises(InputError, match="evaluate_reading"):
         evaluate(rule, None)
+
+
+def test_votes_have_a_colour_each_and_cells_without_ink_have_none():
+    from nca_lib.plots import VOTES, vote_colours
+    from nca_lib.rule import NCA
+
+    from matplotlib.colors import to_rgb
+
+    assert len(set(VOTES)) == 10
+    states = torch.zeros(1, NCA(READER).config.channels, 28, 28)
+    states[:, 0, :, :10] = 0.5  # ink
+    states[:, -10 + 7, :, :5] = 1.0
+    states[:, -10 + 2, :, 5:] = 1.0
+    colours = vote_colours(states)[0]  # [4, H, W]
+    for column, vote, opacity in ((0, 7, 0.5), (9, 2, 0.5), (10, 2, 0.0)):
+        wanted = [*to_rgb(VOTES[vote]), opacity]
+        assert colours[:, 3, column].tolist() == pytest.approx(wanted, abs=1e-6)

@@ -27,7 +27,7 @@ def life_target(images: Tensor) -> Tensor:
 
     Ink is where any channel of the images `[B, I, H, W]` shows: of colours, where they are opaque.
 
-    Gaps of up to six cells are filled (a dilation by five, an erosion by three), so that the inside
+    Gaps of up to ten cells are filled (a dilation by five, an erosion by three), so that the inside
     of a 0 lives, and with it the cell in the middle where the growth began.
     """
     shows = (images > SHOWS).any(1, keepdim=True)
