@@ -93,6 +93,17 @@ def test_of_several_pictures_each_is_compared_with_its_own():
     assert critic_error(Corner(), frames.flip(1), images).item() == pytest.approx(2)
 
 
+def test_a_batch_is_worth_the_mean_of_its_samples(digits):
+    """So that two ranks with half of it each learn what one rank learns from all of it."""
+    images = digits.images[:3] * torch.tensor([1.0, 0.5, 0.1])[:, None, None, None]
+    frames = images.flip(0).repeat(2, 1, 1, 1, 1)
+    critic = critic_for(MNIST)
+    each = [critic_error(critic, frames[:, k : k + 1], images[k : k + 1]) for k in range(3)]
+    assert critic_error(critic, frames, images).item() == pytest.approx(
+        sum(each).item() / 3, rel=1e-4
+    )
+
+
 def test_where_nothing_is_to_be_seen_the_error_is_finite():
     images = torch.zeros(1, 1, 28, 28)
     frames = torch.full((2, 1, 1, 28, 28), 1e-3)

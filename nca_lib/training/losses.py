@@ -95,7 +95,8 @@ def critic_error(critic: Judge, frames: Tensor, images: Tensor) -> Tensor:
 
     Pixels are compared one by one, and a stroke that is a little off costs as much as none; so
     what is unsure comes out grey. A critic sees strokes and their joints ("perceptual loss",
-    Johnson et al., 2016). Squared error of its 64 features, in units of their mean square.
+    Johnson et al., 2016). Squared error of its 64 features, in units of the real picture's
+    mean square: each sample for itself, so that ranks may share a batch out.
 
     Args:
         frames: `[R, B, I, H, W]`, of which the last are shown.
@@ -105,7 +106,7 @@ def critic_error(critic: Judge, frames: Tensor, images: Tensor) -> Tensor:
     with torch.no_grad():
         real = critic.features(images)  # [B, F]
     grown = critic.features(shown.flatten(0, 1)).unflatten(0, shown.shape[:2])  # [SHOWN, B, F]
-    return (grown - real).square().mean() / real.square().mean().clamp(min=1e-6)
+    return ((grown - real).square().mean(2) / real.square().mean(1).clamp(min=1e-6)).mean()
 
 
 def growth_losses(
