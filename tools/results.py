@@ -121,7 +121,7 @@ def wounds(name: str) -> str:
         for steps in (64, 256):
             healed = f"regeneration.{key}.after_{steps}_steps"
             lost = [pick(r, f"unwounded.after_{steps}_steps") - pick(r, healed) for r in results]
-            cells += [figure(results, healed), f"{100 * sum(lost) / len(lost):.2f}"]
+            cells += [figure(results, healed), f"{100 * sum(lost) / len(lost):z.2f}"]
         lines.append(f"| {key.replace('_', ' ')} | " + " | ".join(cells) + " |")
     cells = [figure(results, f"unwounded.after_{steps}_steps") for steps in (64, 256)]
     lines.append(f"| nothing | | {cells[0]} | | {cells[1]} | |")
