@@ -76,7 +76,8 @@ def make(step: str, threads: int, arguments: argparse.Namespace) -> None:
     if arguments.data_root:
         command += ["--data-root", arguments.data_root]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-    print("$ nca", *command, flush=True)
+    sys.stdout.write(f"$ nca {' '.join(command)}\n")  # in one piece: two lanes begin at once
+    sys.stdout.flush()
     git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     revision = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     started = time.perf_counter()

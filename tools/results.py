@@ -19,10 +19,7 @@ ROWS = {  # baselines beside each rule
     "unified": ("conv_decoder", "class_pca", "class_mean", "black"),
     "restore": ("linear_deblur", "blur_threshold", "black"),
 }
-ROWS |= {"quick": ROWS["unified"], "quick-restore": ROWS["restore"]}
 NAMES = {
-    "quick": "**unified rule**, from one cell",
-    "quick-restore": "**restoration rule**, from the 5x5 blur",
     "unified": "**unified rule**, from one cell",
     "restore": "**restoration rule**, from the 5x5 blur",
     "conv_decoder": "convolutional decoder, {} numbers",
@@ -32,6 +29,8 @@ NAMES = {
     "linear_deblur": "best linear 13x13 filter",
     "blur_threshold": "the blur itself",
 }
+for table in (ROWS, NAMES):  # what `make run` makes in minutes is shown alike
+    table |= {"quick": table["unified"], "quick-restore": table["restore"]}
 
 
 def read(name: str) -> list[dict]:
@@ -267,6 +266,7 @@ TARGETS = [  # rule, measure, its figures, which way, how much
     ("", "points lost at 10x the steps", lost("quick", "persistence.1x", "persistence.10x"),
      AT_MOST, 2.0),
     ("", "points lost 64 steps after the worst wound", worst_wound("quick", 64), AT_MOST, 1.5),
+    ("", "points lost 256 steps after it", worst_wound("quick", 256), AT_MOST, 1.5),
     ("", "told another label: judge, %", of("quick", "switching.judge_accuracy"), AT_LEAST, 85.0),
 ]  # fmt: skip
 

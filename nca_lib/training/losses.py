@@ -119,7 +119,8 @@ def growth_losses(
     """
     margin, channels = (frames.shape[-1] - images.shape[-1]) // 2, images.shape[1]
     pictures, images = images, widened(images, margin)
-    weights = weights_of(frames, config) * images.numel() / pictures.numel()
+    wider = images.numel() / pictures.numel()
+    weights = wider * weights_of(frames, config)
     ink = (frames[:, :, :channels] - images).square().mean((1, 2, 3, 4))  # [R]
     life = (frames[:, :, channels] - life_target(images)[:, 0]).square().mean((1, 2, 3))  # [R]
     anchor = torch.zeros_like(ink)
@@ -138,7 +139,7 @@ def growth_losses(
         config.anchor_weight * (anchor @ weights),
         config.place_weight * (place @ weights),
         config.critic_weight * seen,
-        overflow(frames, config) * images.numel() / pictures.numel(),
+        wider * overflow(frames, config),
         frames.new_zeros(()),
     )
 
