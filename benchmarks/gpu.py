@@ -1,9 +1,9 @@
 """How fast is the rule on a GPU? Ratios measured in one run: `python benchmarks/gpu.py`, 2 minutes.
 
 The rule has the size of the shipped one. The dense eager step on the same card is 1.0. Beside it:
-the sparse rollout, which the library takes; the dense step put together by torch.compile; and both
-dense steps recorded as a CUDA graph, there and back. One core of the same machine's processor runs
-the compiled rollout.
+the two rollouts of the library, sparse and graphed; and the dense step put together by
+torch.compile, as it is and in a CUDA graph, there and back. One core of the same machine's
+processor runs the compiled rollout.
 
 Every one is checked against the dense step in float64 before its time is taken.
 """
@@ -23,6 +23,7 @@ from nca_lib.rollout import Plan
 from nca_lib.rollout.compiled import available, compiled_rollout
 from nca_lib.rollout.dense import dense_rollout
 from nca_lib.rollout.fire import fire_mask
+from nca_lib.rollout.graphed import capture, graphed_rollout, warm_up
 from nca_lib.rollout.sparse import sparse_rollout
 from nca_lib.rule import NCA, RuleConfig
 from nca_lib.training.presets import PRESETS
@@ -34,8 +35,7 @@ from torch import Tensor
 HERE = Path(__file__).resolve().parent
 STEPS, LOSS_STEPS = 24, (12, 16, 20, 24)
 WORKS = [
-    ("training", 8), ("training", 64), ("training", 512),
-    ("rollout", 1), ("rollout", 64), ("rollout", 1024),
+    ("training", 8), ("training", 64), ("training", 512), ("rollout", 1), ("rollout", 1024),
 ]  # fmt: skip
 MOST = max(batch for _, batch in WORKS)
 ROUNDS, LEAST = 5, 0.1  # rounds, and seconds that one takes at least
@@ -95,17 +95,10 @@ class Work:
         return [grown.detach(), *torch.autograd.grad(loss, self.parameters)]
 
 
-def graphed(work: Work, frames: Callable[[], Tensor]) -> Callable[[], list[Tensor]]:
+def recorded(work: Work, frames: Callable[[], Tensor]) -> Callable[[], list[Tensor]]:
     """Record it once as a CUDA graph; what is given back replays it."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            work.run(frames)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        results = work.run(frames)
+    warm_up(lambda: work.run(frames))
+    graph, results = capture(lambda: work.run(frames))
 
     def replay() -> list[Tensor]:
         graph.replay()
@@ -121,9 +114,9 @@ def implementations(work: Work) -> dict[str, Callable[[], Callable[[], list[Tens
     return {
         "dense": lambda: lambda: work.run(work.dense),
         "sparse": lambda: lambda: work.run(lambda: work.frames(sparse_rollout)),
+        "graphed": lambda: lambda: work.run(lambda: work.frames(graphed_rollout)),
         "dense, torch.compile": lambda: lambda: work.run(lambda: work.dense(step)),
-        "dense, CUDA graph": lambda: graphed(work, work.dense),
-        "dense, torch.compile, CUDA graph": lambda: graphed(work, lambda: work.dense(step)),
+        "dense, torch.compile, CUDA graph": lambda: recorded(work, lambda: work.dense(step)),
     }
 
 

@@ -33,6 +33,7 @@ import torch
 from common import HERE, open_digits, rounded
 
 SAMPLES = 128
+TOGETHER = 50  # pictures, each with its samples, in one rollout
 
 
 def binarise(digits: Pictures, seed: int = 0) -> Pictures:
@@ -93,8 +94,8 @@ def fit_squeeze(ink, images) -> tuple[float, float]:
 def bounds(rule: NCA, digits: Pictures, slope: float, offset: float) -> tuple[float, float]:
     """The mean ELBO (one sample) and the importance-weighted bound, nats a picture."""
     one, many = [], []
-    for first in range(0, len(digits), 10):
-        part = digits.select(slice(first, first + 10))
+    for first in range(0, len(digits), TOGETHER):
+        part = digits.select(slice(first, first + TOGETHER))
         ink, ratio = draw(rule, part, SAMPLES, seed=first)
         log_weights = log_likelihood(ink, part.images.flatten(1), slope, offset) + ratio  # [n, K]
         one.append(log_weights.mean(1))

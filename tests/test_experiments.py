@@ -11,8 +11,8 @@ from nca_lib.training import TrainingConfig
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "experiments"))
-import common  # noqa: E402
-from common import Results, train_and_measure, try_rates  # noqa: E402
+import common
+from common import Results, train_and_measure, try_rates
 
 
 def test_each_variant_gets_the_rate_that_is_best_for_its_first_seed(tmp_path):

@@ -248,7 +248,7 @@ def test_the_digit_lives_in_the_notebook_and_python_hears_of_it(chapter5):
     expect(cell.get_by_role("button", name="1", exact=True)).to_have_attribute(
         "aria-pressed", "true", timeout=10_000
     )
-    kernel_says(page, "alive.show(torch.zeros(1, 16, 28, 28))")
+    kernel_says(page, "alive.show(torch.zeros_like(alive.state))")
     page.wait_for_timeout(1500)
     assert kernel_says(page, "print(alive.state.abs().sum().item())") == "0.0"
 
