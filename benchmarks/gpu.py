@@ -18,7 +18,6 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
-from nca_lib.cells import alive
 from nca_lib.rollout import Plan
 from nca_lib.rollout.compiled import available, compiled_rollout
 from nca_lib.rollout.dense import dense_rollout
@@ -143,14 +142,12 @@ def furthest(given: list[Tensor], wanted: list[Tensor]) -> float:
     return max(((a.double().cpu() - b).norm() / b.norm()).item() for a, b in pairs)
 
 
-def measure(what: str, batch: int, skip: list[str]) -> dict:
+def measure(what: str, batch: int) -> dict:
     """Milliseconds of each implementation, the median of the rounds, and its error."""
     exact, work = Work(what, min(batch, CHECKED), torch.float64, "cpu"), Work(what, batch)
     wanted = exact.run(exact.dense)
     ready, rows = {}, {}
     for name, make in implementations(work).items():
-        if name in skip:
-            continue
         started = time.perf_counter()
         try:
             do = make()
@@ -180,10 +177,37 @@ def measure(what: str, batch: int, skip: list[str]) -> dict:
     return rows
 
 
+def cell(row: dict, dense: float) -> str:
+    if "problem" in row:
+        return f"failed: {row['problem'].splitlines()[0]}"
+    ratio = dense / row["milliseconds"]
+    return f"{ratio:.{1 if ratio >= 1 else 2}f} ({row['milliseconds']:.1f} ms)"
+
+
+def report(results: dict) -> str:
+    """Markdown: how many times as fast as the dense step, and milliseconds."""
+    rule, works = results["rule"], results["works"]
+    names = list(dict.fromkeys(name for rows in works.values() for name in rows))
+    numbers = f"{3 * rule['channels']} -> {rule['hidden']} -> {rule['channels']}"
+    lines = [
+        f"{results['card']}, PyTorch {results['pytorch']}; {SIZE} x {SIZE} cells, {numbers}, "
+        f"{results['steps']} steps; the dense eager step on the same card is 1.0.",
+        "",
+        "| | " + " | ".join(names) + " |",
+        "| --- |" + " --- |" * len(names),
+    ]
+    for work, rows in works.items():
+        dense = rows["dense"]["milliseconds"]
+        cells = [cell(rows[name], dense) if name in rows else "" for name in names]
+        lines.append(f"| {work} | " + " | ".join(cells) + " |")
+    errors = [row["error"] for rows in works.values() for row in rows.values() if "error" in row]
+    lines += ["", f"Largest relative error against the dense step in float64: {max(errors):.1e}."]
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=HERE / "gpu.json")
-    parser.add_argument("--skip", nargs="*", default=[], help="implementations to leave out")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     results = {
@@ -191,22 +215,13 @@ def main() -> None:
         "pytorch": torch.__version__,
         "rule": asdict(PRESETS["full"].rule),
         "steps": STEPS,
-        "alive": alive(Work("rollout", 1, device="cpu").state).float().mean().item(),
         "works": {},
     }
     for what, batch in WORKS:
-        rows = results["works"][f"{what}, batch {batch}"] = measure(what, batch, arguments.skip)
-        dense = rows["dense"].get("milliseconds", float("nan"))
-        print(f"{what}, batch {batch}: dense {dense:.2f} ms", flush=True)
-        for name, row in rows.items():
-            if "problem" in row:
-                print(f"    {name}: {row['problem']}")
-            else:
-                print(
-                    f"    {name}: {row['milliseconds']:.2f} ms, {dense / row['milliseconds']:.2f}, "
-                    f"error {row.get('error', float('nan')):.1e}, begun {row.get('begin', 0):.0f} s"
-                )
+        results["works"][f"{what}, batch {batch}"] = measure(what, batch)
         arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+        arguments.out.with_suffix(".md").write_text(report(results) + "\n")
+    print(report(results))
 
 
 if __name__ == "__main__":

@@ -147,6 +147,7 @@ class ThereAndBack:
         learned = [tensor.requires_grad_() for tensor in own[:LEARNED]]
 
         def there() -> Tensor:
+            self.latest = None  # the graph of gradients before this one was for another stream
             self.latest = unrolled(own, plan)
             return self.latest
 
@@ -170,15 +171,20 @@ class ThereAndBack:
         return [grad.clone() for grad in self.grads]
 
 
+def exactly():
+    """Let convolutions be those of float32, not of the GPU's 19-bit format."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+
+
 @lru_cache(maxsize=KEPT)
 def film(*key) -> Film:
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad(), exactly():
         return Film(blank(*key), key[1])
 
 
 @lru_cache(maxsize=KEPT)
 def there_and_back(*key) -> ThereAndBack:
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), exactly():
         return ThereAndBack(blank(*key), key[1])
 
 
