@@ -15,7 +15,7 @@ ORDER = [  # nothing imports what stands below it
     "reading", "training.damage", "training.settings", "training.losses", "training.optimisers",
     "training.ranks", "training.pool", "training.run", "training.batch", "training.loop",
     "training", "training.presets", "training.pretraining", "baselines", "rival", "evaluation",
-    "plots", "report", "live", "widgets", "exercises", "cli", "__main__",
+    "plots", "diagram", "report", "live", "widgets", "exercises", "cli", "__main__",
 ]  # fmt: skip
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
