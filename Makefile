@@ -7,6 +7,7 @@ test: ## lint, all tests, and all notebooks
 lab: ## open JupyterLab at the first chapter
 notebooks: ## run all notebooks anew and store what they show
 site: ## the live rule, the chapters and the API as pages, in site/: a minute
+workshop: ## a folder for a USB stick, in workshop/: chapters with stubs, and with solutions
 bench: ## speed and memory beside the dense step and peers: minutes
 results: ## evaluate the shipped rules, three seeds, and write README's tables: an hour
 weights: ## train every shipped file from nothing, go on where it stopped: hours
@@ -16,6 +17,6 @@ format: ## let ruff put the code in shape
 lock: ## choose exact versions anew from requirements.txt (needs uv)
 clean: ## remove the virtual environment and caches; runs stay
 
-.PHONY: help setup run test lab notebooks site bench results weights mutants lint format lock clean
-help setup run test lab notebooks site bench results weights mutants lint format lock clean:
+.PHONY: help setup run test lab notebooks site workshop bench results weights mutants lint format lock clean
+help setup run test lab notebooks site workshop bench results weights mutants lint format lock clean:
 	@$(or $(PYTHON),python3) tasks.py $@

@@ -33,9 +33,11 @@ RULES = [(rule, seed) for seed in range(3) for rule in ("unified", "restore", "r
 COMMANDS = {  # tasks that are no more than commands of .venv's Python
     "run": ["-m nca_lib run --preset quick --resume"],
     "test": [*LINT, "-m pytest -q tests", f"-m pytest -q {NBVAL} notebooks"],
-    "lab": ["-m jupyterlab notebooks/01_anatomy_of_a_rule.ipynb"],
+    # It serves the whole repository, for the chapters link to what is outside their folder.
+    "lab": ["-m jupyterlab --ServerApp.root_dir=. notebooks/01_anatomy_of_a_rule.ipynb"],
     "notebooks": ["tools/run_notebooks.py"],
     "site": ["tools/make_site.py"],
+    "workshop": ["tools/make_workshop.py"],
     "results": [
         *(f"{EVALUATE}/{rule}-{seed}.json --weights {rule} --seed {seed}" for rule, seed in RULES),
         *(f"{EVALUATE}/digit-{digit}.json --weights digit-{digit}" for digit in range(10)),

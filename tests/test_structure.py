@@ -15,7 +15,7 @@ ORDER = [  # nothing imports what stands below it
     "judge", "reading", "training.damage", "training.settings", "training.losses",
     "training.optimisers", "training.ranks", "training.pool", "training.run", "training.batch",
     "training.loop", "training", "training.presets", "training.pretraining", "baselines", "rival",
-    "evaluation", "plots", "report", "live", "widgets", "exercises", "cli", "__main__",
+    "evaluation", "plots", "diagram", "report", "live", "widgets", "exercises", "cli", "__main__",
 ]  # fmt: skip
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
@@ -54,12 +54,15 @@ def code_lines(function):
     return function.end_lineno - first + 1
 
 
-@pytest.mark.parametrize("name", sorted(FILES))
-def test_functions_fit_a_screen(name):
-    tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
+TOOLS = (PACKAGE.parent / "tools").glob("*.py")
+
+
+@pytest.mark.parametrize("path", sorted([*PACKAGE.rglob("*.py"), *TOOLS]), ids=lambda p: p.stem)
+def test_functions_fit_a_screen(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
-            assert code_lines(node) <= 50, f"{name}.{node.name}: {code_lines(node)} lines"
+            assert code_lines(node) <= 50, f"{path.name}, {node.name}: {code_lines(node)} lines"
 
 
 def first_line_of_imports(path):

@@ -51,12 +51,19 @@ def pictures_in(models: dict, number: str) -> Iterator[str]:
         yield from pictures_in(models, child.removeprefix("IPY_MODEL_"))
 
 
+def stored_metadata(cell) -> dict:
+    """The metadata that a cell keeps: its tags, and that a solution is folded in JupyterLab."""
+    tags = cell.metadata.get("tags", [])
+    folded = {"jupyter": {"source_hidden": True}} if "solution" in tags else {}
+    return folded | ({"tags": tags} if tags else {})
+
+
 def clean(notebook):
     """Drop what changes from run to run or from machine to machine; widgets leave a picture."""
     models = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k == "tags"})
+        cell.metadata = nbformat.from_dict(stored_metadata(cell))
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             widget = data.pop(WIDGET, None)  # the model's number is random
@@ -76,6 +83,8 @@ def problems(path: Path) -> list[str]:
     """What is wrong with a stored notebook; nbval would not notice that a cell never ran."""
     notebook, found, count = nbformat.read(path, 4), [], 0
     for number, cell in enumerate(notebook.cells):
+        if cell.metadata != stored_metadata(cell):
+            found.append(f"cell {number} has not the metadata that `make notebooks` writes")
         if cell.cell_type != "code":
             continue
         count += 1

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import nca_lib
 
+from docutils import nodes
+from latex2mathml.converter import convert
 from sphinx.pycode import ModuleAnalyzer
 
 project = "nca_lib"
@@ -15,7 +17,8 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ex
 
 nb_execution_mode = "off"  # make_site.py runs what has to be run
 nb_merge_streams = True
-myst_enable_extensions = []  # no mathematics: it would be set by a script from elsewhere
+myst_enable_extensions = ["dollarmath"]
+html_math_renderer = "mathml"  # browsers set it; the other ways load a script from elsewhere
 myst_heading_anchors = 3
 
 default_role = "code"  # docstrings put code in single backticks
@@ -84,7 +87,21 @@ def mend(app, pagename, templatename, context, doctree) -> None:
             context[name] = context[name].replace(found, better)
 
 
+def inline_formula(writer, node) -> None:
+    """A formula within a line, as MathML."""
+    writer.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def formula(writer, node) -> None:
+    """A formula on a line of its own; one that is too wide can be scrolled, also with keys."""
+    math = convert(node.astext(), display="block")
+    writer.body.append(f'<div class="nca-formula" tabindex="0" role="group">{math}</div>\n')
+    raise nodes.SkipNode
+
+
 def setup(app):
+    app.add_html_math_renderer("mathml", (inline_formula, None), (formula, None))
     app.connect("builder-inited", read_comments)
     app.connect("autodoc-process-docstring", keep_sentences, priority=400)  # before Napoleon
     app.connect("html-page-context", mend, priority=900)  # after Furo
