@@ -144,7 +144,8 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, unified):
     names = {"rule": unified}
     for example in examples:
         exec(example, names)
-    assert names["growth"].shape == (2 * unified.trained_steps + 1, 1, 16, 28, 28)
+    size = (1, unified.config.channels, 28, 28)
+    assert names["growth"].shape == (2 * unified.trained_steps + 1, *size)
     assert names["frames"].shape == (64, 1, 16, 28, 28)
     assert names["small"].record["hooks"] == {"loss": "sharp"}
     assert names["colour"].kind.classes == ("cat", "dog")

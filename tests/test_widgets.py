@@ -36,7 +36,7 @@ def frame_of(film: bytes, step: int, steps: int, height: int = 28, width: int = 
 
 def test_a_growth_begins_with_its_seed(rule):
     frames = grow_frames(rule, 3, steps=20, at=(10, 17))
-    assert frames.shape == (21, 16, 28, 28)
+    assert frames.shape == (21, rule.config.channels, 28, 28)
     assert frames[0, 1].nonzero().tolist() == [[10, 17]]
     fast = grow_frames(rule, 3, steps=20, fire_rate=1.0)
     assert (fast[20, 1] > 0.1).sum() > (grow_frames(rule, 3, steps=20)[10, 1] > 0.1).sum()
@@ -111,12 +111,13 @@ def test_the_live_digit_takes_the_file_of_its_rule(rule, tmp_path):
 
 
 def test_the_live_digit_is_told_labels_and_styles(rule):
-    live = LiveDigit(rule, "7", torch.arange(16.0))
+    hand = torch.arange(float(rule.config.style_dim))
+    live = LiveDigit(rule, "7", hand)
     assert (live.label, live.style[3], repr(live)) == (7, 3.0, "LiveDigit(7)")
     assert [d["name"] for d in live.directions] == ["slant", "weight", "width"]
-    assert torch.equal(live.style, torch.arange(16.0))
+    assert torch.equal(live.style, hand)
     live.style = None
-    assert live.code == [0.0] * 16
+    assert live.code == [0.0] * len(hand)
     live.label = 2
     for wrong in (10, -1):
         with pytest.raises(InputError, match="label"):
@@ -134,17 +135,17 @@ def test_the_live_digit_is_told_labels_and_styles(rule):
 
 
 def test_the_state_comes_and_goes(rule):
-    live = LiveDigit(rule, 3)
-    assert live.state.nonzero().tolist() == [[0, c, 14, 14] for c in range(1, 16)]  # a seed
-    state = torch.randn(1, 16, 20, 30)
+    live, channels = LiveDigit(rule, 3), rule.config.channels
+    assert live.state.nonzero().tolist() == [[0, c, 14, 14] for c in range(1, channels)]  # a seed
+    state = torch.randn(1, channels, 20, 30)
     live.show(state)
     assert torch.equal(live.state, state)
     first = live.told
     live.show(state[0])
     assert live.told["number"] == first["number"] + 1  # the same state twice is shown twice
-    cells = memoryview(torch.full((16, 28, 28), 0.5).numpy().tobytes())
+    cells = memoryview(torch.full((channels, 28, 28), 0.5).numpy().tobytes())
     live.seen = {"size": [28, 28], "cells": cells}  # as the browser sends it
-    assert torch.equal(live.state, torch.full((1, 16, 28, 28), 0.5))
+    assert torch.equal(live.state, torch.full((1, channels, 28, 28), 0.5))
     with pytest.raises(InputError, match="want"):
         live.show(torch.zeros(1, 4, 28, 28))
 

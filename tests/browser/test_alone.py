@@ -180,7 +180,7 @@ def test_the_live_digit_lives_and_tells_its_state(show, rule):
 
 def test_python_puts_a_label_a_style_and_a_state_into_the_page(show, rule):
     page = show(LiveDigit(rule, 3), calm=True)
-    style = torch.linspace(-1, 1, 16)
+    style = torch.linspace(-1, 1, rule.config.style_dim)
     grown = rule.grow(7, style[None], rule.trained_steps)[-1]
     page.evaluate("([label, code]) => window.model.set({ label, code })", [7, style.tolist()])
     page.evaluate(

@@ -132,7 +132,8 @@ def compare(page, name, start, seeds, *acts):
     return apart
 
 
-def five_styles(length=16):
+def five_styles():
+    length = nca_lib.load("unified").config.style_dim
     styles = torch.randn(5, length, generator=torch.Generator().manual_seed(0))
     styles[0] = 0
     return styles
@@ -140,7 +141,7 @@ def five_styles(length=16):
 
 def grow_and_compare(page, labels, styles, hw):
     seeds = streams(len(labels), 5) * 3 + 2**61
-    start = seed_state(len(labels), 16, hw)
+    start = seed_state(len(labels), nca_lib.load("unified").config.channels, hw)
     return compare(page, "unified", start, seeds, (labels, styles, 64, None))
 
 
@@ -162,8 +163,9 @@ def test_ten_digits_in_five_styles_grow_as_in_pytorch(page, hw):
 
 def test_damage_and_another_label_as_in_pytorch(page):
     labels, others = torch.tensor([3, 1, 0, 6]), torch.tensor([8, 7, 4, 2])
+    start = seed_state(4, nca_lib.load("unified").config.channels)
     apart = compare(
-        page, "unified", seed_state(4, 16), torch.arange(4),
+        page, "unified", start, torch.arange(4),
         (labels, None, 48, None), (labels, None, 40, [10.5, 15.0, 4.5]), (others, None, 64, None),
     )  # fmt: skip
     print("grown, healed, changed:", apart.amax(0))
@@ -171,7 +173,7 @@ def test_damage_and_another_label_as_in_pytorch(page):
 
 def test_restoration_as_in_pytorch(page):
     digits = load_digits("embedded").test.limit(8)
-    start = starts("restore", digits.images, 16)
+    start = starts("restore", digits.images, nca_lib.load("restore").config.channels)
     print(compare(page, "restore", start, streams(8, 1), (digits.labels, None, 64, None)).max())
 
 
