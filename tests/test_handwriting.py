@@ -229,18 +229,18 @@ def test_few_real_digits_are_warned_of(rule, test_digits):
     train = load_digits("embedded").train
     with torch.inference_mode():
         assert share(images, labels) <= 0.005
-        assert share(train.images, train.labels) <= 0.01
-        assert share(images, (labels + 1) % 10) > 0.4
+        assert share(train.images, train.labels) <= 0.005
+        assert share(images, (labels + 1) % 10) > 0.5
         assert share(1 - images, labels) > 0.98
 
 
 def test_the_warning_is_a_sentence_with_both_numbers(rule):
-    style = torch.zeros(16)
+    style = torch.zeros(32)
     style[3] = -17
     assert style_warning(rule, style).startswith(
-        "this style has length 17.0, and 99 of 100 real digits stay below 8.4: the picture "
+        "this style has length 17.0, and 99 of 100 real digits stay below 8.2: the picture "
     )
-    assert style_warning(rule, style / 17 * 8.3) is None
+    assert style_warning(rule, style / 17 * 8.1) is None
     assert style_warning(rule, None) is None
 
 
