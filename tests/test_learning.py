@@ -13,6 +13,7 @@ from nca_lib.dataset import Pictures
 from nca_lib.errors import InputError
 from nca_lib.judge import load_judge
 from nca_lib.kinds import MNIST
+from nca_lib.rule import NCA, RuleConfig
 from nca_lib.stopping import Wish
 from nca_lib.training import (
     Outputs,
@@ -26,7 +27,7 @@ from nca_lib.training import (
     train,
 )
 from nca_lib.training.loop import check_training, training_step, try_step
-from nca_lib.training.losses import Losses, anchor_target, place_error, place_target
+from nca_lib.training.losses import Losses, anchor_target, birth_error, place_error, place_target
 from nca_lib.training.optimisers import MUON_RATE, Optimisers, learning_rate
 from nca_lib.training.ranks import Ranks
 from nca_lib.training.run import new_run
@@ -896,3 +897,30 @@ def test_the_toy_learns_nothing_more_from_its_own_pictures():
     entry = try_step(new_run(rule, config), digits, config)
     assert (entry["ink"], entry["loss"], entry["gradient"]) == (0, 0, 0)
     assert entry["pixel_accuracy"] == 1
+
+
+def test_a_growth_is_kept_from_dying_in_its_first_steps(digits):
+    """A grid that has died gives no gradient: such a rule learned nothing, ever."""
+    frames = torch.zeros(2, 3, 4, 5, 5)
+    frames[0, 0, 1, 2, 2] = 0.8  # lives
+    frames[0, 1, 1, 2, 2] = 0.1  # hardly
+    frames[1, :, 1, 2, 2] = torch.tensor([0.5, 0.3, 0.0])
+    wanted = (0.4**2 + 0.5**2 + 0.2**2 + 0.5**2) / 6
+    assert birth_error(frames, 1).item() == pytest.approx(wanted)
+    assert birth_error(frames[:0], 1) == 0
+
+    rule = NCA(RuleConfig(12, 16, 0, 0, fire_rate=1.0))
+    with torch.no_grad():  # every cell loses 0.7 of life a step: all are dead after two
+        rule.perceived.weight[0], rule.perceived.bias[0] = 0.0, 1.0
+        rule.update.weight[1, 0] = -0.7
+    config = TrainingConfig(
+        iterations=60, batch_size=4, pool_size=4, pool_share=0.0, loss_steps=(6, 8)
+    )
+
+    def lives():
+        state = seed_state(1, 12)
+        return bool(rule.rollout(state, rule.genome(3), 8, 0)[-1].any())
+
+    assert not lives()
+    train(rule, digits, config, progress=False)
+    assert lives()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from nca_lib.cells import ALIVE_ABOVE, erase, widened
 from nca_lib.dataset import Pictures
 from nca_lib.training.damage import draw_wounds
-from nca_lib.training.losses import Losses
+from nca_lib.training.losses import FIRST, Losses, birth_error
 from nca_lib.training.run import Run
 from nca_lib.training.settings import TrainingConfig
 
@@ -130,15 +130,18 @@ def grow_batch(run: Run, batch: Batch, digits: Pictures, config: TrainingConfig)
         styles = torch.cat([drawn, styles[batch.new :]])  # [b, S]
         risen = min(1.0, run.iteration / (config.kl_full * config.iterations))
         kl = risen * config.kl_weight * code.kl().sum() / new / images[0].numel()
+    first = tuple(t for t in FIRST if config.task == "grow" and t < config.loss_steps[0])
     frames = rule.rollout(
         batch.states.to(own),
         rule.genome(labels, styles),
         config.steps,
         batch.seeds,
-        config.loss_steps,
+        first + config.loss_steps,
     )
-    share = len(images) / size
-    losses = Losses(*(share * loss for loss in run.task.loss(frames, images, labels)))
+    births, frames = frames.tensor_split([len(first)])
+    losses, share = run.task.loss(frames, images, labels), len(images) / size
+    losses = losses._replace(life=losses.life + birth_error(births, rule.kind.life))
+    losses = Losses(*(share * loss for loss in losses))
     losses = losses._replace(kl=kl)
     sum(losses).backward()
     final, kept = frames[-1].detach(), batch.slots >= 0

@@ -19,6 +19,8 @@ from torch import Tensor
 STATE_BOUND = 2.0  # |state| above this is penalised
 PERIOD = 4  # cells between two fine marks that are alike
 COARSE = 33.0  # coarse marks hardly differ between neighbours: their error counts so many times
+FIRST = (1, 2, 4)  # steps after which a growth must still live,
+BORN = 0.5  # with at least so much life in its liveliest cell
 SHOWN = 2  # of the loss steps, the last ones, are shown to the critic: it knows finished pictures
 
 
@@ -72,6 +74,19 @@ def place_error(frames: Tensor, images: Tensor, margin: int = 0) -> Tensor:
     """Squared error of the six channels within the tissue, `[R]`; frames `[R, B, 6, H, W]`."""
     off = (frames - place_target(images, margin)).square() * life_target(images)
     return COARSE * off[:, :, :2].mean((1, 2, 3, 4)) + off[:, :, 2:].mean((1, 2, 3, 4))
+
+
+def birth_error(frames: Tensor, life: int) -> Tensor:
+    """How far a growth is from dying in its first steps, a scalar; frames `[K, B, C, H, W]`.
+
+    A grid in which all cells have died is empty, and no gradient comes from it: a rule whose seed
+    dies under some fire masks would never learn better. So life is kept away from the edge, where
+    there still is a gradient. Of no frames the error is 0.
+    """
+    if not len(frames):
+        return frames.new_zeros(())
+    liveliest = frames[:, :, life].flatten(2).amax(2)  # [K, B]
+    return (BORN - liveliest).relu().square().mean()
 
 
 # Frames [R, B, C, H, W] at the loss steps, images [B, I, H, W] and labels [B] -> a scalar.
