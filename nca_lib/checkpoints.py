@@ -141,9 +141,14 @@ def save_rule(path: Path, rule: NCA, record: dict) -> None:
     write_atomically(path, pack_rule(rule, record))
 
 
+LATER = {"genome.flow.width": 1.0}  # tensors that older files lack, and what they stood for
+
+
 def load_tensors_into(module: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """`load_state_dict`, but a mismatch is an InputError that names the first wrong tensor."""
     wanted = module.state_dict()
+    for name in LATER.keys() & wanted.keys() - tensors.keys():
+        tensors = tensors | {name: torch.full_like(wanted[name], LATER[name])}
     for name in sorted(wanted.keys() | tensors.keys()):
         if name not in tensors:
             raise InputError(f"{path}: tensor {name!r} is missing; the file is of another rule")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from nca_lib.checkpoints import RULE, load, read_tensors, save_rule, write_tensors
 from nca_lib.errors import InputError
-from nca_lib.flow import LAYERS, STRETCH, Flow
+from nca_lib.flow import LAYERS, STRETCH, WIDTH, Flow
 from nca_lib.genome import Genome, StyleCode
 from nca_lib.rule import NCA, RuleConfig
 from nca_lib.training import Outputs, Stopped, TrainingConfig, TrainingDiverged, loop, train
@@ -134,8 +134,10 @@ def test_a_coupling_by_hand():
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_the_change_of_volume_is_that_of_the_jacobian(length):
+@pytest.mark.parametrize("width", [1.0, 0.5])
+def test_the_change_of_volume_is_that_of_the_jacobian(length, width):
     flow, (codes, labels) = bent(length), some(length, 12)
+    flow.width.fill_(width)
     styles, volume = flow.inverse(codes, labels)
     for k in range(12):
         label = labels[k : k + 1]
@@ -144,7 +146,29 @@ def test_the_change_of_volume_is_that_of_the_jacobian(length):
         )
         torch.testing.assert_close(volume[k], torch.linalg.slogdet(jacobian).logabsdet)
     assert volume.abs().min() > 1e-3
-    torch.testing.assert_close(flow.log_density(codes, labels), normal(styles) + volume)
+    if width == 1:
+        torch.testing.assert_close(flow.log_density(codes, labels), normal(styles) + volume)
+
+
+def test_styles_reach_as_far_as_the_width_says():
+    """The same codes, with styles that are longer; and the density that was fitted stays."""
+    flow, (codes, labels) = bent(3), some(3, 12)
+    styles, density = flow.inverse(codes, labels)[0], flow.log_density(codes, labels)
+    flow.width.fill_(0.5)
+    torch.testing.assert_close(flow.inverse(codes, labels)[0], 2 * styles)
+    torch.testing.assert_close(flow(2 * styles, labels), codes)
+    torch.testing.assert_close(flow.log_density(codes, labels), density)
+    flow.forget()
+    assert flow.width == 1
+
+
+def test_a_fitted_flow_is_narrowed():
+    flow, (codes, labels) = Flow(2, 3), some(2, 12)
+    codes = codes.float()
+    flow.fit(lambda: (codes, labels), 3)
+    assert flow.width == WIDTH < 1
+    flow.fit(lambda: (codes, labels), 3)  # from the whole width again
+    assert flow.width == WIDTH
 
 
 def grid():
@@ -251,7 +275,7 @@ def test_a_fit_leaves_numbers_that_do_not_learn():
         assert not weight.requires_grad
         assert weight.grad is None
     assert list(flow.parameters()) == []
-    assert set(flow.state_dict()) == {"orders", "first", "bias", "last", "offset"}
+    assert set(flow.state_dict()) == {"orders", "first", "bias", "last", "offset", "width"}
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 3, 10])
@@ -312,10 +336,10 @@ def test_the_flow_covers_what_a_gaussian_misses(fitted):
     assert torch.equal(genome.spread, plain.spread)
 
 
-def test_styles_of_codes_are_standard_normal(fitted):
+def test_styles_of_codes_are_standard_normal_in_the_fitted_density(fitted):
     genome, code, labels = fitted
     drawn = code.sample(torch.randn(3000, 2, generator=torch.Generator().manual_seed(9)))
-    styles = genome.style_of(drawn, labels)
+    styles = genome.style_of(drawn, labels) * WIDTH
     assert styles.mean(0).abs().max() < 0.15
     torch.testing.assert_close(styles.T.cov(), torch.eye(2), rtol=0, atol=0.25)
     inside = (styles.square().sum(1) < 2 * math.log(2)).double().mean()  # half of a Gaussian
@@ -434,9 +458,12 @@ def test_files_from_before_styles_had_a_flow_work_as_they_did(tmp_path):
     save_rule(tmp_path / "x.safetensors", rule, {})
     tensors, metadata = read_tensors(tmp_path / "x.safetensors", RULE)
     old = {name: tensor for name, tensor in tensors.items() if ".flow." not in name}
-    assert len(tensors) - len(old) == 5
+    assert len(tensors) - len(old) == 6
     write_tensors(tmp_path / "old.safetensors", RULE, old, **metadata)
     again = load(tmp_path / "old.safetensors")
+    wide = {name: tensor for name, tensor in tensors.items() if name != "genome.flow.width"}
+    write_tensors(tmp_path / "wide.safetensors", RULE, wide, **metadata)
+    assert load(tmp_path / "wide.safetensors").genome.flow.width == 1  # reached as far as it could
     style, labels = torch.randn(10, 3), torch.arange(10)
     torch.testing.assert_close(again.genome(labels, style)[:, 4:], rule.genome.average + style)
     assert again.fitted_numbers == GAUSSIANS

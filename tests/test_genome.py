@@ -268,6 +268,7 @@ def test_a_genome_is_saved_with_its_styles():
         "flow.bias": [LAYERS, HIDDEN],
         "flow.last": [LAYERS, 4, HIDDEN],  # scale and shift of the two that move
         "flow.offset": [LAYERS, 4],
+        "flow.width": [],
     }
     assert [name for name, _ in genome.named_parameters()] == ["labels.weight"]
 

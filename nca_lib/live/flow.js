@@ -16,6 +16,8 @@ export class Flow {
     this.first = rule.tensor("genome.flow.first", K, D, half + L);
     this.last = rule.tensor("genome.flow.last", K, 2 * moved, D);
     this.offset = rule.tensor("genome.flow.offset", K, 2 * moved);
+    const width = rule.tensors["genome.flow.width"]; // older rules have none
+    this.width = width ? width.data[0] : 1; // of what styles reach, in the fitted density
     for (let k = 0; k < K; k++) {
       const sorted = this.orders.slice(k * S, (k + 1) * S).sort();
       if (sorted.some((value, i) => value !== i)) {
@@ -44,7 +46,7 @@ export class Flow {
 
   /** A style [S] -> Float64Array [S]. */
   forward(style, label) {
-    const x = Float64Array.from(style);
+    const x = Float64Array.from(style, (value) => value * this.width);
     for (let k = 0; k < this.K; k++) {
       const { move, scale, shift } = this.coupling(k, x, label);
       move.forEach((i, m) => { x[i] = x[i] * Math.exp(scale[m]) + shift[m]; });
@@ -59,6 +61,6 @@ export class Flow {
       const { move, scale, shift } = this.coupling(k, x, label);
       move.forEach((i, m) => { x[i] = (x[i] - shift[m]) * Math.exp(-scale[m]); });
     }
-    return x;
+    return x.map((value) => value / this.width);
   }
 }
