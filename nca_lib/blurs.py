@@ -43,14 +43,14 @@ def blurred_at_random(
 ) -> Tensor:
     """Each picture blurred in one of these ways, with noise up to `noise`, as its stream says.
 
-    Three of four pictures stay without noise. `streams`: int64 `[B]`, those of the fire masks, so
+    Seven of eight pictures stay without noise. `streams`: int64 `[B]`, those of the fire masks, so
     that a training makes the same pictures on any number of processes.
     """
     made = []
     for image, stream in zip(images, streams.tolist(), strict=True):
         generator = torch.Generator().manual_seed(stream)
         kind = kinds[int(torch.randint(len(kinds), (), generator=generator))]
-        share = 4 * torch.rand((), generator=generator).item() - 3
+        share = 8 * torch.rand((), generator=generator).item() - 7
         soft = blurred(image[None], kind)
         made.append(with_noise(soft, noise * share, generator) if noise * share > 0 else soft)
     return torch.cat(made) if made else images

@@ -34,7 +34,7 @@ class TrainingConfig:
     iterations: int = 1000  # batches that are grown
     batch_size: int = 16  # samples in a batch
     blurs: tuple[Blur, ...] = ("box5",)  # of pictures to restore, each as likely
-    noise: float = 0.0  # upon a quarter of those: its largest standard deviation
+    noise: float = 0.0  # upon an eighth of those: its largest standard deviation
     margin: int = 0  # empty cells around a picture, so that a rule can't lean on the grid's edge
     loss_steps: tuple[int, ...] = (20, 24, 28, 32)  # where the loss is taken; the last ends it
     loss_weights: tuple[float, ...] = ()  # of the loss steps; none: all alike
