@@ -80,7 +80,7 @@ def test_of_two_kinds_each_is_as_likely_and_seven_of_eight_stay_without_noise():
     clean = off < 1e-6
     assert clean.sum().item() == pytest.approx(0.875 * count, abs=27)
     assert off.max() < 0.2 * 1.4  # of 81 pixels
-    assert off[~clean].mean().item() == pytest.approx(0.1, abs=0.02)
+    assert off[~clean].mean().item() == pytest.approx(0.1, abs=0.03)
 
 
 def test_a_training_starts_from_the_blurs_and_the_noise_of_its_settings(digits):  # noqa: F811
