@@ -437,7 +437,7 @@ def test_the_readers_of_the_presets():
     for preset in PRESETS.values():
         assert preset.reader == READER
         assert preset.read.task == "read"
-    assert (READER.channels, READER.held) == (22, (0, 1))
+    assert (READER.channels, READER.held) == (32, (0, 1))
     assert (READER.label_dim, READER.style_dim) == (0, 0)
 
 
@@ -477,7 +477,7 @@ def test_the_initial_reader_changes_nothing():
     rule = initial_rule(READER, 0)
     rule.record = {"training": {"task": "read"}}
     images = bars([0]).images
-    assert torch.equal(read(rule, images, (3,))[0], inked_state(images, 22))
+    assert torch.equal(read(rule, images, (3,))[0], inked_state(images, READER.channels))
 
 
 @pytest.mark.parametrize("channels", [11, 6])
