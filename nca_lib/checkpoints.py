@@ -29,7 +29,7 @@ from torch import Tensor
 VERSION = 2  # of the layout of files; 1 had no digest
 RULE, RUN = "nca_lib rule", "nca_lib run"
 TASKS = ("grow", "restore", "read")
-SHIPPED = ("unified", "restore", *(f"digit-{d}" for d in range(10)))
+SHIPPED = ("unified", "restore", "reader", *(f"digit-{d}" for d in range(10)))
 LARGEST = 65_536  # channels or units; more than any rule, less than what fills the memory
 LARGEST_SIDE = 512  # of a grid, in cells
 NOT_JSON = ("kind", "version", "digest")  # what the metadata holds as plain text
