@@ -295,7 +295,7 @@ def check_laplacian(kernel: Tensor | None) -> None:
         return
     kernel = kernel.squeeze().double()
     if kernel.shape != (3, 3):
-        print(f"The filter has the shape {list(kernel.shape)}, wanted is [3, 3].")
+        print(f"The filter has the shape {list(kernel.shape)}, expected [3, 3].")
         return
     around = kernel[ROUND_ABOUT == 1]  # [8]
     if not kernel.isfinite().all():

@@ -17,6 +17,8 @@ from torch import Tensor
 
 STEPS = (3, 5)  # of the rollouts in checks
 RATE = 0.5  # so that one iteration of plain descent shows
+# Steps, samples, targets (one each, or one for all) and channels.
+LOSS_CASES = ((4, 3, 3, 6), (1, 2, 2, 4), (3, 1, 1, 16), (2, 3, 1, 5))
 
 
 # ---- the loss ------------------------------------------------------------------------------------
@@ -49,21 +51,30 @@ def lost_wrongly(frames: Tensor, picture: Tensor, tissue: Tensor) -> dict[str, T
 
 
 def check_loss(loss_of: Callable | None) -> None:
-    """`(frames [R, B, C, H, W], picture [B, 1, H, W], tissue [B, 1, H, W]) -> scalar`."""
+    """`(frames [R, B, C, H, W], picture, tissue) -> scalar`; targets `[B, 1, H, W]`, or shared."""
     generator, name = torch.Generator().manual_seed(0), "the loss"
-    for steps, count, channels in ((4, 3, 6), (1, 2, 4), (3, 1, 16)):
-        picture = torch.zeros(count, 1, 28, 28)
-        picture[:, :, 8:20, 13:16] = torch.rand(count, 1, 12, 3, generator=generator)
+    for steps, count, targets, channels in LOSS_CASES:
+        picture = torch.zeros(targets, 1, 28, 28)
+        picture[:, :, 8:20, 13:16] = torch.rand(targets, 1, 12, 3, generator=generator)
         frames = 1.6 * torch.randn(steps, count, channels, 28, 28, generator=generator)
         frames *= torch.linspace(0.6, 1.2, steps)[:, None, None, None, None]
         frames, tissue = frames.requires_grad_(), life_target(picture)
-        given = attempt(loss_of, frames, picture, tissue, name="loss_of")
+        shared, called = targets < count, "loss_of"
+        if shared:
+            called = "loss_of, for three samples that share one picture and tissue,"
+        given = attempt(loss_of, frames, picture, tissue, name=called)
         if given is None:
             return
         config = TrainingConfig(loss_steps=tuple(range(1, steps + 1)))
-        wanted = sum(growth_losses(frames, picture, config)).detach()
+        each = picture.expand(count, -1, -1, -1)
+        wanted = sum(growth_losses(frames, each, config)).detach()
         mistakes = lost_wrongly(frames.detach(), picture, tissue)
         otherwise = "Not yet: compute the three terms one by one, and compare with the equation."
+        if shared:
+            otherwise = (
+                "Right for a target each, but not if all samples share one picture and tissue, "
+                "[1, 1, H, W]: all of the samples count."
+            )
         if not told_apart(given, wanted, mistakes, name, otherwise, atol=1e-5):
             return
         if not (isinstance(given, Tensor) and given.requires_grad):
@@ -282,7 +293,7 @@ def check_age(age: float | None) -> None:
     elif abs(number.item() - 8) < 0.01:
         print("Right: the mean of a geometric distribution with p = 1/8 is 8 rollouts.")
     elif number.item() == 256:
-        print("Those are its steps; wanted are rollouts, of 32 steps each.")
+        print("Those are its steps: count rollouts, of 32 steps each.")
     elif number.item() == 7:
         print("Almost: the rollout after which it is replaced counts, too.")
     else:

@@ -19,7 +19,7 @@ def shaped(given, wanted: Tensor, name: str) -> Tensor | None:
     given = as_tensor(given, name)
     if given is None or given.shape == wanted.shape:
         return None if given is None else given.double()
-    print(f"{name} has the shape {list(given.shape)}, wanted is {list(wanted.shape)}.")
+    print(f"{name} has the shape {list(given.shape)}, expected {list(wanted.shape)}.")
     return None
 
 

@@ -148,7 +148,7 @@ def check_class_mean(mean_picture: Callable | None) -> None:
             return
         if given.shape != true.shape:
             hint = "one picture for each of `wanted`, in its order"
-            print(f"It has the shape {list(given.shape)}, want {list(true.shape)}: {hint}.")
+            print(f"It has the shape {list(given.shape)}, expected {list(true.shape)}: {hint}.")
             return
         given = given.double()
         if torch.allclose(given, true.double(), atol=1e-5):
@@ -185,7 +185,7 @@ def check_confusion(confusion: Callable | None) -> None:
         if given is None or (given := as_tensor(given, "the table")) is None:
             return
         if given.shape != true.shape:
-            print(f"The table has the shape {list(given.shape)}, wanted is [10, 10].")
+            print(f"The table has the shape {list(given.shape)}, expected [10, 10].")
             return
         given = given.double()
         if torch.equal(given, true.double()):

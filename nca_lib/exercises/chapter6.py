@@ -210,7 +210,7 @@ def what_score(given: float, hurt: Tensor, later: Tensor, control: Tensor, image
 
 def check_takers(names) -> None:
     """Which of the wounds that are alike for all digits erase the anchor's cell."""
-    wounds = {name: region for name, region in damages(1, 0).items() if region.dim() == 2}
+    wounds = {name: mask for name, mask in damages(1, 0).items() if mask.dim() == 2}
     if names is None or names is ...:
         print('Give a set of names: takers = {"square", ...}')
         return
@@ -222,8 +222,8 @@ def check_takers(names) -> None:
     if names - set(wounds):
         print(f"No such wound: {', '.join(sorted(names - set(wounds)))}.")
         return
-    for name, region in wounds.items():
-        if bool(region[SIZE // 2, SIZE // 2]) != (name in names):
-            print(f"Look at {name} again: what is its region[14, 14]?")
+    for name, mask in wounds.items():
+        if bool(mask[SIZE // 2, SIZE // 2]) != (name in names):
+            print(f"Look at {name} again: what is its mask[14, 14]?")
             return
     print("Right: these take the anchor's cell, the others leave it alone.")

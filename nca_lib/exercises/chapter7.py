@@ -21,7 +21,7 @@ def two(given, name: str, what: str) -> tuple | None:
     """The two parts of an answer; None, and a sentence, otherwise."""
     if isinstance(given, (tuple, list)) and len(given) == 2:
         return tuple(given)
-    print(f"{name} gives back one thing, wanted are two: return {what}.")
+    print(f"{name} gives back one thing, expected two: return {what}.")
     return None
 
 
@@ -84,7 +84,7 @@ def check_gaussian(gaussian: Callable | None) -> None:
     if root is None:
         return
     if root.shape != (4, 4):
-        print(f"The root has the shape {list(root.shape)}, wanted is [S, S], here [4, 4].")
+        print(f"The root has the shape {list(root.shape)}, expected [S, S], here [4, 4].")
         return
     for correction in (0, 1):  # divided by N or by N - 1: both are covariances
         covariance = codes.T.cov(correction=correction)
@@ -96,7 +96,7 @@ def check_gaussian(gaussian: Callable | None) -> None:
             root,
             {
                 "That is the covariance: take its Cholesky factor.": covariance,
-                "That is the transposed factor: the lower triangle is wanted.": factor.T,
+                "That is the transposed factor: the lower triangle is expected.": factor.T,
                 "Those are the spreads alone: the numbers vary together.": spreads.diag(),
             },
         )
@@ -124,7 +124,7 @@ def check_draw(draw_codes: Callable | None) -> None:
             + noise @ root,
             "Multiply by the whole root, not by its diagonal.": mean + noise * root.diagonal(),
             "The noise is multiplied by nothing.": mean + noise,
-            "The codes stand in columns: [N, S] is wanted.": (mean + spread).T,
+            "The codes stand in columns: give them as rows, [N, S].": (mean + spread).T,
             "The mean is scaled, too: add it last.": (mean + noise) @ root.T,
         },
     )
@@ -177,7 +177,7 @@ def check_undo(undo: Callable | None) -> None:
                     scale.sum(1)
                 ),
                 "Add the logarithms of the scales up; you took their mean.": -scale.mean(1),
-                "The volume is wanted as a logarithm.": (-scale).exp().prod(1),
+                "Give the logarithm of the volume.": (-scale).exp().prod(1),
                 "One volume for each row: add up along dimension 1.": -scale,
             },
         )

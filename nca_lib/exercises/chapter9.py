@@ -59,7 +59,7 @@ def check_centred(function: Callable | None) -> None:
         if field is None:
             return
         if field.shape != (SIDE, SIDE):
-            print(f"The picture has the shape {list(field.shape)}, wanted is [{SIDE}, {SIDE}].")
+            print(f"The picture has the shape {list(field.shape)}, expected [{SIDE}, {SIDE}].")
             return
         wrong = what_is_wrong(field.real.float(), small)
         if wrong:
@@ -137,7 +137,7 @@ def check_paper_loss(function: Callable | None) -> None:
             print(f"Your loss is a {type(given).__name__}: training needs a tensor.")
             return
         if given.dim():
-            print(f"Your loss has the shape {list(given.shape)}: want one number, the mean.")
+            print(f"Your loss has the shape {list(given.shape)}: expected one number, the mean.")
             return
         if not given.requires_grad:
             print("Your loss is cut off from the frames: no .item(), no .detach(), no no_grad.")
@@ -269,4 +269,4 @@ def start_mistake(given: Tensor, wanted: Tensor, images: Tensor, lowest: Tensor)
         return "The seed lies in the shadow: opaque means an opacity above 0.5."
     if (columns != images.shape[3] // 2).any():
         return f"The column should be the middle one, {images.shape[3] // 2} of {images.shape[3]}."
-    return f"The seed of the first picture is in row {int(rows[0])}, wanted is {int(lowest[0])}."
+    return f"The seed of the first picture is in row {int(rows[0])}, expected {int(lowest[0])}."

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def attempt(function: Callable | None, *inputs, name: str = "your function"):
-    """What the reader's function gives for these inputs; None where it gives nothing yet.
+    """What the reader's function gives for these inputs; None where it returns nothing yet.
 
     Whatever goes wrong inside is said in a sentence, not in a traceback: a check is a teacher.
     The function gets copies of the tensors, so it can't change what its answer is compared with.
@@ -24,7 +24,7 @@ def attempt(function: Callable | None, *inputs, name: str = "your function"):
         print(f"{name} stopped with {type(error).__name__}{': ' * bool(said)}{said}")
         return None
     if given is None or given is ...:
-        print(f"{name} gives nothing back yet: replace the ... and end with return.")
+        print(f"{name} returns nothing yet: replace the ... and end with return.")
         return None
     return given
 
@@ -53,11 +53,11 @@ def as_tensor(given, name: str = "your answer") -> Tensor | None:
 
 
 def same(given, wanted: Tensor, name: str = "the result", atol: float = 1e-5) -> bool:
-    """Whether it is the wanted tensor; says at once when it is none or its shape is another."""
+    """Whether it is the expected tensor; says at once when it is none or its shape is another."""
     given = as_tensor(given, name)
     if given is None:
         return False
     if given.shape != wanted.shape:
-        print(f"{name} has the shape {list(given.shape)}, wanted is {list(wanted.shape)}.")
+        print(f"{name} has the shape {list(given.shape)}, expected {list(wanted.shape)}.")
         return False
     return torch.allclose(given.double(), wanted.double(), atol=atol)

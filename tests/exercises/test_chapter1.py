@@ -148,7 +148,7 @@ WRONG_PERCEPTIONS = {
         ..., 1:-1, 1:-1
     ],
     "compare one cell": parts((0, 1, 2), (1, 1, -1)),
-    "wanted is [2, 48, 28, 28]": lambda s: perceive(s)[..., 1:-1, 1:-1],
+    "expected [2, 48, 28, 28]": lambda s: perceive(s)[..., 1:-1, 1:-1],
     "stopped with": for_sixteen_only,
 }
 

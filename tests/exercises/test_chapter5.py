@@ -131,7 +131,7 @@ PROBES = [
     (lambda x, y: probe(x, y).roll(1), r_squared, "The constant comes last"),
     (lambda x, y: 0.9 * probe(x, y), r_squared, "Your weights leave a squared error"),
     (lambda x, y: ones(x) @ probe(x, y), r_squared, "The weights have the shape"),
-    (lambda x, y: None, r_squared, "probe gives nothing back"),
+    (lambda x, y: None, r_squared, "probe returns nothing yet"),
     (probe, lambda *given: 1 - r_squared(*given), "That is what is left"),
     (probe, lambda guess, y: 1 - (y - guess).square().mean(), "Divide what is left"),
     (probe, lambda g, y: 1 - (y - g).square().sum() / y.square().sum(), "Measure y from its mean"),

@@ -199,6 +199,12 @@ def test_not_the_takers(capsys, names):
     assert not out.startswith("Right")
 
 
+@pytest.mark.parametrize("names", [TAKERS - {"stripes"}, TAKERS | {"left_half"}])
+def test_a_hint_speaks_of_the_mask_as_the_task_does(capsys, names):
+    check_takers(names)
+    assert "mask[14, 14]" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("nothing", [None, ..., 3, "batch", lambda *given: None, lambda: 1])
 def test_nothing_yet(capsys, nothing):
     for check in (check_erase_discs, check_training_batch, check_heal_score):

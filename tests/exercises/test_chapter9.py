@@ -253,7 +253,7 @@ CHECKS = {  # check: right answers, wrong answers with a word of what is said
         [from_the_ground, without_a_loop, at(lambda rows, h: rows.max())],
         [
             (at(lambda rows, h: rows.min()), "highest row"),
-            (at(lambda rows, h: rows.max() - 1), "wanted is"),
+            (at(lambda rows, h: rows.max() - 1), "expected"),
             (at(lambda rows, h: h // 2), "one row"),
             (at(lambda rows, h: rows.max(), lambda w: 0), "column"),
             (at(lambda rows, h: rows.max(), channels=4), "behind it"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 ONES = torch.ones(2, 3)
-NOTHING = "gives nothing back yet: replace the ... and end with return."
+NOTHING = "returns nothing yet: replace the ... and end with return."
 
 
 def test_what_the_function_gives_is_given_back_and_nothing_is_said(capsys):
@@ -101,7 +101,7 @@ def test_what_is_no_tensor_is_said(given, said, capsys):
 @pytest.mark.parametrize("given", [ONES.T, ONES[None], 1.0, torch.zeros(0, 3)])
 def test_another_shape_is_said(given, capsys):
     assert not same(given, ONES)
-    assert "wanted is [2, 3]" in capsys.readouterr().out
+    assert "expected [2, 3]" in capsys.readouterr().out
 
 
 def test_what_is_nearly_the_same_is_the_same_and_no_more(capsys):
