@@ -566,13 +566,13 @@ def test_switching_is_told_when_grown_and_read_later(monkeypatch):
     assert pairs == wanted * 2
 
 
-def test_switching_tries_ten_hands(monkeypatch):
+def test_switching_tries_forty_hands(monkeypatch):
     monkeypatch.setattr(evaluation, "SWITCH_STEPS", 1)
-    monkeypatch.setattr(evaluation, "BATCH", 900)
+    monkeypatch.setattr(evaluation, "BATCH", 3600)
     rule = toy_rule(LABEL_INK)
     calls = toy.spy(rule)
     assert switching(rule, 2, 0, ToyJudge())["judge_accuracy"] == 1.0
-    assert [len(call.state) for call in calls] == [900, 900]
+    assert [len(call.state) for call in calls] == [3600, 3600]
 
 
 @pytest.mark.parametrize(("ink", "forget"), [(2.5, None), (0.5, 2)])
