@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nca_lib.dataset import Dataset
-from nca_lib.rule import RuleConfig
+from nca_lib.training.presets import PRESETS
 from nca_lib.training.pretraining import initial_rule
 
 from common import Results, learn, open_digits, options, try_rates
 from figures import draw_ablations
 
 BASE = "everything"
-RULE = RuleConfig(channels=20, hidden=128)
+RULE = replace(PRESETS["quick"].rule, hidden=128)
 VARIANTS = {  # changes of the rule, changes of the training
     BASE: ({}, {}),
     "loss at the last step only": ({}, {"loss_steps": (32,), "loss_weights": (1.0,)}),

@@ -17,7 +17,7 @@ from nca_lib.dataset import Dataset
 from nca_lib.evaluation import HEALING_STEPS, measure, pixel_accuracy, redraw, regeneration
 from nca_lib.judge import load_judge
 from nca_lib.rule import NCA
-from nca_lib.training import TrainingConfig, train
+from nca_lib.training import TrainingConfig, TrainingDiverged, train
 from nca_lib.training.presets import PRESETS
 
 import torch
@@ -28,11 +28,11 @@ ALONG = 200  # validation digits of a learning curve
 CURVE_EVERY = 50
 
 
-def options(description: str) -> argparse.Namespace:
+def options(description: str, iterations: int = 1000) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data-root", help="a folder with MNIST/raw (default: embedded sample)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... of each variant")
-    parser.add_argument("--iterations", type=int, default=600)
+    parser.add_argument("--iterations", type=int, default=iterations)
     parser.add_argument("--results", type=Path, default=HERE / "results")
     return parser.parse_args()
 
@@ -122,9 +122,9 @@ def try_rates(results: Results, variant: str, seeds: int, run: Callable[[int, fl
 
 
 def learn(rule: NCA, data: Dataset, seed: int, rate: float, iterations: int, **changes) -> dict:
-    """The full preset's training, short, with these changes: a row of results."""
+    """The quick preset's training, from scratch, with these changes: a row of results."""
     config = replace(
-        PRESETS["full"].finetune, iterations=iterations, seed=seed, learning_rate=rate,
+        PRESETS["quick"].finetune, iterations=iterations, seed=seed, learning_rate=rate,
         flow_iterations=0,
     )  # fmt: skip
     row = train_and_measure(rule, data, replace(config, **changes))
@@ -132,9 +132,13 @@ def learn(rule: NCA, data: Dataset, seed: int, rate: float, iterations: int, **c
 
 
 def train_and_measure(rule: NCA, data: Dataset, config: TrainingConfig) -> dict:
-    """Train, with a learning curve, and measure the result."""
+    """Train, with a learning curve, and measure the result; one that diverged as it stands."""
     curve: list = []
-    watch = curve_writer(curve, data, config.steps)
-    log = train(rule, data.train, config, watch=watch, watch_every=CURVE_EVERY, progress=False)
+    watch, ended = curve_writer(curve, data, config.steps), {}
+    try:
+        log = train(rule, data.train, config, watch=watch, watch_every=CURVE_EVERY, progress=False)
+        ended = {"seconds": log[-1]["seconds"]}
+    except TrainingDiverged as error:
+        ended = {"diverged": str(error)}
     measured = measure_rule(rule, data, config.steps, config.seed)
-    return measured | {"curve": curve, "seconds": log[-1]["seconds"]}
+    return measured | {"curve": curve} | ended

@@ -33,6 +33,7 @@ import torch
 from common import HERE, open_digits, rounded
 
 SAMPLES = 128
+TOGETHER = 50  # pictures, each with its samples, in one rollout
 
 
 def binarise(digits: Pictures, seed: int = 0) -> Pictures:
@@ -49,21 +50,21 @@ def log_prior(rule: NCA, code: torch.Tensor, labels: torch.Tensor) -> torch.Tens
 
 def draw(rule: NCA, digits: Pictures, count: int, seed: int):
     """`count` codes a picture: ink `[N, K, 784]` and log p(z|y) / q(z|x,y) `[N, K]`."""
-    generator = torch.Generator().manual_seed(seed)
-    mean, log_variance = rule.encoder(digits.images, digits.labels)  # [N, S]
+    generator, own = torch.Generator().manual_seed(seed), rule.kernels
+    mean, log_variance = rule.encoder(digits.images.to(own), digits.labels.to(own.device))  # [N, S]
     n, length = mean.shape
-    noise = torch.randn(n, count, length, generator=generator)
+    noise = torch.randn(n, count, length, generator=generator).to(own)
     code = mean[:, None] + noise * (0.5 * log_variance).exp()[:, None]  # [N, K, S]
-    labels = digits.labels.repeat_interleave(count)  # [N * K]
+    labels = digits.labels.repeat_interleave(count).to(own.device)  # [N * K]
     prior = log_prior(rule, code.flatten(0, 1), labels).view(n, count)
     proposal = -0.5 * (noise.square() + log_variance[:, None] + math.log(2 * math.pi)).sum(2)
     ratio = prior - proposal  # [N, K]
     style = rule.genome.style_of(code.flatten(0, 1), labels)
-    state = seed_state(len(labels), rule.config.channels)
+    state = seed_state(len(labels), rule.config.channels).to(own)
     seeds = torch.randint(2**62, (len(labels),), generator=generator)
     told = rule.genome(labels, style)
     ink = rule.rollout(state, told, rule.trained_steps, seeds)[-1, :, INK]
-    return ink.reshape(n, count, -1), ratio
+    return ink.reshape(n, count, -1).cpu(), ratio.cpu()
 
 
 def log_likelihood(ink, images, slope, offset):
@@ -93,8 +94,8 @@ def fit_squeeze(ink, images) -> tuple[float, float]:
 def bounds(rule: NCA, digits: Pictures, slope: float, offset: float) -> tuple[float, float]:
     """The mean ELBO (one sample) and the importance-weighted bound, nats a picture."""
     one, many = [], []
-    for first in range(0, len(digits), 10):
-        part = digits.select(slice(first, first + 10))
+    for first in range(0, len(digits), TOGETHER):
+        part = digits.select(slice(first, first + TOGETHER))
         ink, ratio = draw(rule, part, SAMPLES, seed=first)
         log_weights = log_likelihood(ink, part.images.flatten(1), slope, offset) + ratio  # [n, K]
         one.append(log_weights.mean(1))
@@ -108,8 +109,9 @@ def main() -> None:
     parser.add_argument("--data-root")
     parser.add_argument("--limit", type=int, default=10_000, help="test digits")
     parser.add_argument("--weights", default="unified")
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
-    data, rule = open_digits(arguments.data_root), load(arguments.weights)
+    data, rule = open_digits(arguments.data_root), load(arguments.weights).to(arguments.device)
     known = binarise(data.validation.limit(200), seed=1)
     with torch.no_grad():
         ink, _ = draw(rule, known, 4, seed=1)

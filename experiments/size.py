@@ -7,8 +7,10 @@ python experiments/size.py               # 3 seeds on the embedded sample
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nca_lib.dataset import Dataset
-from nca_lib.rule import RuleConfig
+from nca_lib.training.presets import PRESETS
 from nca_lib.training.pretraining import initial_rule
 
 from common import Results, learn, open_digits, options, try_rates
@@ -18,12 +20,12 @@ WIDTHS = (24, 48, 96, 192, 384, 512)  # of the hidden layer
 
 
 def run(width: int, data: Dataset, seed: int, rate: float, iterations: int) -> dict:
-    rule = initial_rule(RuleConfig(channels=20, hidden=width), seed)
+    rule = initial_rule(replace(PRESETS["quick"].rule, hidden=width), seed)
     return learn(rule, data, seed, rate, iterations)
 
 
 def main() -> None:
-    arguments = options(__doc__)
+    arguments = options(__doc__, iterations=1500)
     data, count = open_digits(arguments.data_root), arguments.iterations
     results = Results(arguments.results / "size.jsonl")
     for width in WIDTHS:

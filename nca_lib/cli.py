@@ -48,6 +48,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 ABOUT = """Grow handwritten digits with a neural cellular automaton: train the rule, measure it,
 watch it. Start with `nca run`: ten minutes on a laptop, no network needed. Then give it your own
 handwriting (`nca redraw`) and your own coloured pictures (`nca paint`)."""
+GPU_ROLLOUTS = " (small batches are graphed, large ones sparse)"
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 PresetName = Literal["quick", "full"]
 DataRoot = Annotated[str | None, tyro.conf.arg(metavar="DIR")]
@@ -534,7 +535,7 @@ class Info:
         print(f"threads   {torch.get_num_threads()} of {os.cpu_count()} cores", end=", ")
         print(f"OMP_WAIT_POLICY {os.environ.get('OMP_WAIT_POLICY', 'not set')}")
         gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-        print(f"GPU       {gpu}" + (" (uses the sparse rollout)" if gpu != "none" else ""))
+        print(f"GPU       {gpu}" + (GPU_ROLLOUTS if gpu != "none" else ""))
         print(f"NCA_DATA  {os.environ.get('NCA_DATA', 'not set')}")
 
 

@@ -51,7 +51,7 @@ def count_votes(states: Tensor, images: Tensor, kind: Kind = MNIST) -> Tensor:
     """How many of the reading cells vote for each class: `[B, C, H, W]` -> int `[B, L]`."""
     chosen = votes(states, kind).argmax(1)  # [B, H, W]
     ballots = torch.nn.functional.one_hot(chosen, len(kind.classes))  # [B, H, W, L]
-    return (ballots * readers(images)[..., None]).sum((1, 2))
+    return (ballots * readers(images).to(ballots.device)[..., None]).sum((1, 2))
 
 
 def check_reader(rule: NCA) -> None:

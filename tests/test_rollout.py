@@ -2,9 +2,10 @@
 
 from nca_lib import rule as rule_module
 from nca_lib.cells import alive, seed_state
-from nca_lib.rollout import compiled
+from nca_lib.rollout import compiled, graphed
 from nca_lib.rollout.compiled import compiled_rollout
 from nca_lib.rollout.dense import dense_rollout
+from nca_lib.rollout.graphed import graphed_rollout
 from nca_lib.rollout.plan import Plan
 from nca_lib.rollout.sparse import sparse_rollout
 from nca_lib.rule import NCA, RuleConfig
@@ -14,16 +15,36 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-PATHS = {"sparse": sparse_rollout}
+PATHS = {"sparse": sparse_rollout, "graphed": graphed_rollout}
 if not compiled.IMPORT_PROBLEM:
     PATHS["compiled"] = compiled_rollout
+
+
+class Again:
+    """What a CUDA graph does, without a GPU: all of it once more, into the same memory."""
+
+    def __init__(self, do):
+        self.do, self.gradients = do, torch.is_grad_enabled()
+        self.result = do()
+
+    def replay(self):
+        with torch.set_grad_enabled(self.gradients):
+            result = self.do()
+        if result is not None:
+            kept, new = ([x] if torch.is_tensor(x) else x for x in (self.result, result))
+            for mine, theirs in zip(kept, new, strict=True):
+                mine.detach().copy_(theirs.detach())
 
 
 @pytest.fixture(params=PATHS, autouse=True)
 def path(request, monkeypatch):
     """`NCA.rollout` takes this path here, whatever it would choose."""
     monkeypatch.setattr(rule_module, "choose_rollout", lambda *_: PATHS[request.param])
-    return request.param
+    monkeypatch.setattr(graphed, "warm_up", lambda do: do())
+    monkeypatch.setattr(graphed, "capture", lambda do, beside=None: ((a := Again(do)), a.result))
+    yield request.param
+    graphed.film.cache_clear()
+    graphed.there_and_back.cache_clear()
 
 
 def plan(steps, record, first_step=0, fire_rate=0.5, sobel=True):
@@ -232,3 +253,28 @@ def test_dead_cells_are_emptied_and_life_spreads_one_cell_a_step():
         y, x = out.abs().sum(1)[0].nonzero().T
         assert max((y - 7).abs().max(), (x - 7).abs().max()) == t
         assert not (out != 0).any(1, keepdim=True)[~alive(out)].any()
+
+
+def test_two_rollouts_at_once_keep_their_own_gradients():
+    """A recorded rollout has one memory: the second one overwrites what the first left there."""
+    nca, state, genome, seeds = example(2, 8)
+    other = state.flip(0) * 0.5
+
+    def gradient(*states):
+        nca.zero_grad()
+        frames = [nca.rollout(one, genome, 4, seeds, (2, 4)) for one in states]
+        sum(k * frame.square().sum() for k, frame in enumerate(frames, 1)).backward()
+        return nca.perceived.weight.grad.clone()
+
+    together, first, second = gradient(state, other), gradient(state), gradient(other)
+    torch.testing.assert_close(together, first + 2 * second)
+
+
+def test_what_a_rollout_gave_stays_when_another_follows():
+    nca, state, genome, seeds = example(2, 8)
+    with torch.inference_mode():
+        frames = nca.rollout(state, genome, 4, seeds)
+        kept = frames.clone()
+        nca.rollout(state * 0.5, genome, 4, seeds)
+    assert torch.equal(frames, kept)
+    assert torch.equal(nca.rollout(state, genome, 4, seeds).detach(), kept)

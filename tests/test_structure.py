@@ -10,12 +10,12 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "nca_lib"
 ORDER = [  # nothing imports what stands below it
     "errors", "stopping", "kinds", "blurs", "cells", "inputs", "rollout.fire", "rollout.plan",
-    "rollout.dense", "rollout.sparse", "rollout.compiled", "rollout", "flow", "genome", "rule",
-    "checkpoints", "dataset", "torchvision_sets", "folder", "data", "handwriting", "judge",
-    "reading", "training.damage", "training.settings", "training.losses", "training.optimisers",
-    "training.ranks", "training.pool", "training.run", "training.batch", "training.loop",
-    "training", "training.presets", "training.pretraining", "baselines", "rival", "evaluation",
-    "plots", "report", "live", "widgets", "exercises", "cli", "__main__",
+    "rollout.dense", "rollout.sparse", "rollout.compiled", "rollout.graphed", "rollout", "flow",
+    "genome", "rule", "checkpoints", "dataset", "torchvision_sets", "folder", "data", "handwriting",
+    "judge", "reading", "training.damage", "training.settings", "training.losses",
+    "training.optimisers", "training.ranks", "training.pool", "training.run", "training.batch",
+    "training.loop", "training", "training.presets", "training.pretraining", "baselines", "rival",
+    "evaluation", "plots", "report", "live", "widgets", "exercises", "cli", "__main__",
 ]  # fmt: skip
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
