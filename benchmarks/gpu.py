@@ -17,11 +17,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 
+from nca_lib.cells import ALIVE_ABOVE
 from nca_lib.rollout import Plan
 from nca_lib.rollout.compiled import available, compiled_rollout
 from nca_lib.rollout.dense import dense_rollout
-from nca_lib.rollout.fire import fire_mask
 from nca_lib.rollout.graphed import capture, graphed_rollout, warm_up
 from nca_lib.rollout.sparse import sparse_rollout
 from nca_lib.rule import NCA, RuleConfig
@@ -67,22 +68,14 @@ class Work:
         """By one of the library's rollouts."""
         weights = self.rule._weights(self.genome)
         config, kind = self.rule.config, self.rule.kind
-        plan = Plan(STEPS, self.record, 0, config.fire_rate, True, config.held, kind.life, 0.1)
+        physics = config.fire_rate, True, config.held, kind.life, ALIVE_ABOVE
+        plan = Plan(STEPS, self.record, 0, *physics)
         return path(self.state, weights, self.seeds, plan)
 
     def dense(self, step: Callable | None = None) -> Tensor:
-        """By the step of the whole grid."""
-        if step is None:
-            return dense_rollout(
-                self.rule, self.state, self.genome, STEPS, self.seeds, self.record
-            )  # fmt: skip
-        state, frames = self.state, []
-        for t in range(STEPS):
-            fire = fire_mask(self.seeds, t, SIZE, SIZE, self.rule.config.fire_rate)
-            state = step(state, self.genome, fire)
-            if t + 1 in self.record:
-                frames.append(state)
-        return torch.stack(frames)
+        """By the step of the whole grid, or by what torch.compile made of it."""
+        rule = SimpleNamespace(config=self.rule.config, step=step or self.rule.step)
+        return dense_rollout(rule, self.state, self.genome, STEPS, self.seeds, self.record)
 
     def run(self, frames: Callable[[], Tensor]) -> list[Tensor]:
         """The frames, and of a training the gradients."""

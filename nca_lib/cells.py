@@ -22,9 +22,10 @@ SHOWS = 0.1  # ink above this is part of a picture; below is the haze around str
 SIZE = MNIST.size[0]  # cells a side, as MNIST has pixels
 
 
-def alive(state: Tensor, life: int = LIFE) -> Tensor:
-    """The alive mask, bool `[B, 1, H, W]`: life in the 3x3 neighbourhood exceeds 0.1."""
-    return F.max_pool2d(state[:, life : life + 1], 3, stride=1, padding=1) > ALIVE_ABOVE
+def alive(state: Tensor, life: int = LIFE, above: float | None = None) -> Tensor:
+    """The alive mask, bool `[B, 1, H, W]`: life in the 3x3 neighbourhood is above 0.1 (`above`)."""
+    above = ALIVE_ABOVE if above is None else above
+    return F.max_pool2d(state[:, life : life + 1], 3, stride=1, padding=1) > above
 
 
 def sides(size: int | tuple[int, int]) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """The graphed rollout: the step of the whole grid, recorded on a GPU as a CUDA graph and replayed.
 
-A step of a small batch is some forty kernels of a few microseconds each, and starting them takes
+A step of a small batch is dozens of kernels of a few microseconds each, and starting them takes
 longer than running them. A graph starts them all at once. It computes every cell, so where a batch
 keeps the GPU busy the sparse rollout is faster (`choose_rollout`; benchmarks/gpu.py).
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+from nca_lib.cells import alive
 from nca_lib.rollout.fire import fire_mask
 from nca_lib.rollout.plan import Plan, Weights
 
@@ -49,12 +50,6 @@ def filters_of(sobel: bool) -> Tensor:
     return torch.stack([itself, across, across.T])[:, None]
 
 
-def alive(state: Tensor, plan: Plan) -> Tensor:
-    """The alive mask, bool `[B, 1, H, W]`."""
-    life = state[:, plan.life : plan.life + 1]
-    return F.max_pool2d(life, 3, stride=1, padding=1) > plan.alive_above
-
-
 def step(state: Tensor, given: Given, number: Tensor, plan: Plan) -> Tensor:
     """`NCA.step`, from what a rollout is told: `[B, C, H, W]` -> `[B, C, H, W]`."""
     b, c, h, w = state.shape
@@ -64,9 +59,9 @@ def step(state: Tensor, given: Given, number: Tensor, plan: Plan) -> Tensor:
     hidden = (F.linear(seen, given.perceive) + given.bias[:, None, None]).relu()
     change = F.linear(hidden, given.update).movedim(-1, 1)  # [B, C, H, W]
     fire = fire_mask(given.seeds, number, h, w, plan.fire_rate)  # [B, H, W]
-    before = alive(state, plan)
+    before = alive(state, plan.life, plan.alive_above)  # [B, 1, H, W]
     state = state + change * (before & fire[:, None])
-    return state * (before & alive(state, plan) | given.held)
+    return state * (before & alive(state, plan.life, plan.alive_above) | given.held)
 
 
 def unrolled(given: Given, plan: Plan) -> Tensor:
