@@ -18,7 +18,7 @@ const RATES = [1, 2, 4, 8, 15, 30, 60, 120, 240]; // steps a second
 const RATE = 30;
 const BUDGET = 12; // milliseconds of a frame that steps may take: the page stays quick
 const GROWN = 2; // times the steps of its training, and a growth is complete
-const USUAL = 1.45; // styles longer than this, times the root of their size, are few
+const USUAL = 1.9; // styles longer than this, times the root of their size, are few
 const MARGIN = 4; // cells between digits that are planted side by side
 const HINTS = { // what to try next, until it was done
   erase: "Drag across the digit to cut it.",

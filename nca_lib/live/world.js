@@ -3,7 +3,7 @@
 import { Grid } from "./rule.js";
 
 const MOST = 32; // digits on a grid; as many as a grid has genomes for
-const LONGEST = 1.5; // a style that cells can live in, at most, times the root of its size
+const LONGEST = 2; // a style that cells can live in, at most, times the root of its size
 const UNUSUAL = 1e-4; // how much a guess minds a style that few people write; see `costOfLabel`
 
 /** A number that follows N(0, 1) (Box and Muller, 1958). */
