@@ -4,8 +4,8 @@ hold     How much of a picture is left after 10 and 100 times the steps of the t
 anchor   The mark in the cell where growth began, and the places that cells know: are they what
          holds a picture? They are wiped every 32 steps, and as a control, hidden channels are, as
          many of them, that nothing was taught to.
-prior    What is drawn with styles from the flow, from the Gaussians alone, and, as the most that
-         any prior can reach, with codes of real pictures.
+prior    What is drawn with styles from the flow and from the Gaussians alone, at full width and
+         narrowed, and, as the most that any prior can reach, with codes of real pictures.
 leakage  Cells are told the label. Told a wrong one, in the style of the picture: which of the two
          does the judge read?
 
@@ -36,6 +36,7 @@ from nca_lib.rule import NCA
 import torch
 from common import open_digits, options, rounded
 from figures import draw_controls
+from torch import Tensor
 
 TIMES = (1, 10, 100)
 WIPED_EVERY, ROUNDS = 32, 10
@@ -81,16 +82,20 @@ def anchor(rule: NCA, data: Dataset, seed: int) -> dict:
     return rounded(results)
 
 
+def from_gaussians(rule: NCA, labels: Tensor, drawn: Tensor) -> Tensor:
+    """The styles that the flow bends into the codes of the Gaussians alone, `[N, S]`."""
+    genome = rule.genome
+    codes = genome.average[labels] + (genome.spread[labels] @ drawn[:, :, None])[:, :, 0]
+    with torch.no_grad():
+        return genome.style_of(codes, labels)
+
+
 def prior(rule: NCA, data: Dataset, seed: int) -> dict:
     """Judge, FID, coverage and density of drawn digits, by where their styles are from."""
-    judge, test, genome = load_judge(), data.test, rule.genome
+    judge, test, width = load_judge(), data.test, rule.genome.flow.width.item()
     generator = torch.Generator().manual_seed(seed)
     labels = test.labels[torch.randperm(len(test), generator=generator)]
     drawn = torch.randn(len(labels), rule.config.style_dim, generator=generator)
-    with torch.no_grad():
-        alone = genome.style_of(  # the style that the flow would bend into the Gaussian's code
-            genome.average[labels] + (genome.spread[labels] @ drawn[:, :, None])[:, :, 0], labels
-        )
     pick = torch.cat([
         (data.train.labels == label).nonzero()[:, 0][: int((labels == label).sum())]
         for label in range(10)
@@ -99,8 +104,10 @@ def prior(rule: NCA, data: Dataset, seed: int) -> dict:
     _, wanted = read_by_judge(judge, test.images)
     results = {}
     for name, (styles, of) in {
-        "flow": (drawn, labels),
-        "Gaussians": (alone, labels),
+        "flow, narrowed": (drawn, labels),  # as the library draws
+        "flow": (drawn / width, labels),
+        "Gaussians, narrowed": (from_gaussians(rule, labels, width * drawn), labels),
+        "Gaussians": (from_gaussians(rule, labels, drawn), labels),
         "training digits": (styles_of(rule, real), real.labels),
     }.items():
         empty, seeds = Pictures(blank(rule, len(of)), of), streams(len(of), seed, SAMPLES)

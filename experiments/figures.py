@@ -118,8 +118,8 @@ def draw_controls(found: dict[str, list[dict]], path: Path) -> None:
         "Wiped every 32 steps: pixel accuracy at 320": {
             name: [seed[name] for seed in found["anchor"]] for name in found["anchor"][0]
         },
-        "Drawn styles: coverage of the test digits": {
-            name: [seed[name]["coverage"] for seed in found["prior"]] for name in found["prior"][0]
+        "Drawn styles: the judge reads the label": {
+            name: [seed[name]["judge"] for seed in found["prior"]] for name in found["prior"][0]
         },
         "The judge reads this label": told,
     }

@@ -320,8 +320,10 @@ PARTS = {
     "prior": lambda: control(
         "prior",
         {
-            "flow": "drawn, bent by the flow",
-            "Gaussians": "drawn from the Gaussians alone",
+            "flow, narrowed": "Gaussians and flow, narrowed: as the library draws",
+            "flow": "Gaussians and flow, at full width",
+            "Gaussians, narrowed": "Gaussians alone, narrowed",
+            "Gaussians": "Gaussians alone, at full width",
             "training digits": "read off training digits",
         },
         {"judge": "judge", "fid": "FID", "coverage": "coverage", "density": "density"},

@@ -113,7 +113,7 @@ export function grownInk(rule, label, style) {
 
 /**
  * How badly a label explains a picture: grow it in the picture's own style under that label, and
- * compare; styles that few people write cost extra. The label that costs least is right for 96 % of
+ * compare; styles that few people write cost extra. The label that costs least is right for 90 % of
  * MNIST's digits (300 test digits): the rule that writes can also read.
  */
 export function costOfLabel(rule, style, picture, label) {
