@@ -17,7 +17,7 @@ from nca_lib.rule import NCA
 import torch
 from common import options, rounded
 
-STYLES = 20  # canvases of each label
+STYLES = 100  # canvases of each label
 
 
 def grow_canvases(rule: NCA, labels: torch.Tensor, styles: torch.Tensor, steps: int):

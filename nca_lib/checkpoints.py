@@ -76,7 +76,17 @@ def pack_tensors(kind: str, tensors: dict[str, Tensor], **metadata) -> bytes:
     header |= {key: json.dumps(value) for key, value in metadata.items()}
     contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     header["digest"] = digest_of(contiguous, header)
-    return save(contiguous, header)
+    return in_order(save(contiguous, header))
+
+
+def in_order(content: bytes) -> bytes:
+    """The same file, its metadata sorted: safetensors shuffles them, so files would all differ."""
+    length = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
+    return struct.pack("<Q", len(text)) + text + content[8 + length :]
 
 
 def write_tensors(path: Path, kind: str, tensors: dict[str, Tensor], **metadata) -> None:

@@ -11,7 +11,7 @@ import sys
 
 from nca_lib import report
 from nca_lib.__main__ import main
-from nca_lib.checkpoints import RULE, load, read_tensors, save_rule, write_tensors
+from nca_lib.checkpoints import RULE, load, pack_tensors, read_tensors, save_rule, write_tensors
 from nca_lib.plots import compare
 from nca_lib.rule import RuleConfig
 from nca_lib.training.pretraining import initial_rule
@@ -365,6 +365,12 @@ def test_a_checkpoint_comes_back_as_it_was(weights):
     assert rule.record["training"] == RECORD["training"]
     assert len(rule.record["sha256"]) == 64
     assert not rule.training
+
+
+def test_the_same_rule_makes_the_same_file(weights):
+    tensors, metadata = read_tensors(weights, RULE)
+    assert len({pack_tensors(RULE, tensors, **metadata) for _ in range(9)}) == 1
+    assert pack_tensors(RULE, tensors, **metadata) == weights.read_bytes()
 
 
 def test_files_of_version_1_still_load(weights, tmp_path, monkeypatch):
