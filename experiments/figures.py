@@ -124,7 +124,7 @@ def draw_controls(found: dict[str, list[dict]], path: Path) -> None:
         "The judge reads this label": told,
     }
     figure = new_figure(
-        12, 3.2, "Three claims and their controls", f"Means of {len(found['anchor'])} seeds."
+        13.5, 3.2, "Three claims and their controls", f"Means of {len(found['anchor'])} seeds."
     )
     for ax, (title, rows) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         means = [np.mean(values) for values in rows.values()]
