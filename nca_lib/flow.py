@@ -22,8 +22,8 @@ STRETCH = 1.5  # a coupling scales by exp(-1.5) to exp(1.5)
 RATE = 4e-3  # highest learning rate of the fit
 # A density is fitted to all codes, the strangest too, and what is drawn from its edges is strange.
 # So styles reach only so far (the "temperature" of Kingma and Dhariwal, 2018, "Glow", section 6):
-# at 0.75 the judge reads 99.1 % of the drawn digits, at 1 96.0, at the price of 3 points of coverage
-# (experiments/controls.py, which also shows that Gaussians of the same width draw as well).
+# at 0.75 the judge reads 99.1 % of the drawn digits, at 1 96.0, at the price of three points of
+# coverage. experiments/controls.py, which also shows that Gaussians of the same width draw as well.
 WIDTH = 0.75
 
 
