@@ -445,7 +445,8 @@ def test_styles_of_pooled_samples_stay_and_new_ones_are_drawn():
     calls = toy.spy(rule)
     grow_batch(run, batch, digits, config)
     (call,) = calls
-    assert (call.steps, call.record, call.first_step) == (5, (3, 5), 0)
+    seen = (1, 2, 3, 5)  # whether it lives, twice; then the loss steps
+    assert (call.steps, call.record, call.first_step) == (5, seen, 0)
     assert torch.equal(call.seeds, batch.seeds)
     assert torch.equal(call.state, batch.states)
     assert (call.genome[:, 0] == 0.5).all()

@@ -39,8 +39,8 @@ def test_a_redrawn_digit_is_grown_in_the_style_that_was_found(unified):
     digits = load_digits("embedded").test.limit(3)
     picture, label = digits.images[1], int(digits.labels[1])
     growth = unified.redraw(picture, label, [label, 8], steps=6, seed=3)
-    assert growth.shape == (7, 2, 16, 28, 28)
-    start = seed_state(2, 16)
+    assert growth.shape == (7, 2, unified.config.channels, 28, 28)
+    start = seed_state(2, unified.config.channels)
     assert torch.equal(growth[0], start)
     style = unified.infer_style(picture[None], [label])
     with torch.no_grad():
@@ -146,6 +146,6 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, unified):
         exec(example, names)
     size = (1, unified.config.channels, 28, 28)
     assert names["growth"].shape == (2 * unified.trained_steps + 1, *size)
-    assert names["frames"].shape == (64, 1, 16, 28, 28)
+    assert names["frames"].shape == (64, 1, 20, 28, 28)
     assert names["small"].record["hooks"] == {"loss": "sharp"}
     assert names["colour"].kind.classes == ("cat", "dog")
