@@ -136,7 +136,7 @@ def test_the_digit_is_regrown_in_its_hand(rule, shown, way):
         assert shown.read[place] == label
         assert shown.read_again[place] == label
         assert shown.styles[place].norm() < 8  # half of all real digits are below 7.2
-        assert shown.styles[place].norm() < 8  # half of all real digits are below 7.2
+        assert style_warning(rule, shown.styles[place]) is None
         assert ink_iou(shown.redrawn[place][None], shown.images[place][None]) >= 0.7
 
 
