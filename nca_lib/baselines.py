@@ -84,7 +84,8 @@ class ClassPCA(NamedTuple):
 def principal(centred: Tensor, length: int) -> tuple[Tensor, Tensor]:
     """The first `length` principal directions `[length, P]` of `[n, P]`, and deviations along them.
 
-    Where there are fewer pictures than directions the rest are zero.
+    Where there are fewer pictures than directions the rest are zero. Both ways along a direction
+    are as good, and processors differ in the choice: here its largest number is positive.
     """
     n, size = centred.shape
     if n >= size:
@@ -95,7 +96,9 @@ def principal(centred: Tensor, length: int) -> tuple[Tensor, Tensor]:
         values = scales.square() / n
     found = min(length, len(values))
     components, deviations = centred.new_zeros(length, size), centred.new_zeros(length)
-    components[:found] = directions[:found]
+    directions = directions[:found]
+    largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))  # [found, 1]
+    components[:found] = directions * largest.sign()
     deviations[:found] = values[:found].clamp(min=0).sqrt()
     return components, deviations
 

@@ -951,6 +951,28 @@ def test_baselines(data):
     assert deblurred > 0.975 > pixel_accuracy(box(some.images), some.images)
 
 
+@pytest.mark.parametrize("count", [12, 60])  # fewer pictures than pixels, and more
+def test_principal_directions_point_the_same_way_on_every_processor(count, monkeypatch):
+    centred = torch.randn(count, 20, generator=torch.Generator().manual_seed(0)).double()
+    centred -= centred.mean(0)
+    ours, _ = baselines.principal(centred, 5)
+    largest = ours.gather(1, ours.abs().argmax(1, keepdim=True))
+    assert (largest > 0).all()
+    eigh, svd = torch.linalg.eigh, torch.linalg.svd  # a library that turns them all round
+
+    def turned(matrix):
+        values, vectors = eigh(matrix)
+        return values, -vectors
+
+    def turned_too(matrix, full_matrices):
+        left, scales, right = svd(matrix, full_matrices=full_matrices)
+        return -left, scales, -right
+
+    monkeypatch.setattr(torch.linalg, "eigh", turned)
+    monkeypatch.setattr(torch.linalg, "svd", turned_too)
+    assert torch.equal(baselines.principal(centred, 5)[0], ours)
+
+
 def test_class_pca_with_all_components_is_exact(data):
     few = Pictures(data.train.images[:50], torch.zeros(50, dtype=torch.int64))
     pca = baselines.class_pca(few, 60)

@@ -1,17 +1,22 @@
-"""What the experiments share: rates are chosen for each variant, and nothing is lost."""
+"""What the experiments share: rates are chosen for each variant, nothing is lost; and the bound."""
 
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from nca_lib.data import load_digits
+from nca_lib.dataset import Pictures
 from nca_lib.rule import NCA, RuleConfig
 from nca_lib.training import TrainingConfig
 
 import pytest
+import torch
+from toy import COLUMN, FAR, ROW, toy_rule
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "experiments"))
 import common
+import elbo
 from common import Results, train_and_measure, try_rates
 
 
@@ -56,3 +61,52 @@ def test_a_training_that_diverges_is_measured_as_it_stands(monkeypatch):
     ended = train_and_measure(NCA(RuleConfig(channels=12, hidden=16)), data, wild)
     assert "not finite" in ended["diverged"]
     assert whole.keys() - {"seconds"} == ended.keys() - {"diverged"}
+
+
+def bars(count):
+    """Bars that the toy rule can draw, thrown with coins of 0.3 to 0.6."""
+    generator = torch.Generator().manual_seed(3)
+    grey = torch.zeros(count, 1, 28, 28)
+    grey[:, 0, ROW, COLUMN - FAR : COLUMN + FAR + 1] = torch.linspace(0.3, 0.6, count)[:, None]
+    return elbo.binarise(Pictures(grey, torch.zeros(count, dtype=torch.long)), generator)
+
+
+def toy_with_styles():
+    """Ink `0.5 + code[0] / 8` for codes from N(0.5, 1.5 ** 2)."""
+    rule = toy_rule(label_ink=0.5, style_ink=(0.125, 0.0), fire_rate=1.0)
+    rule.genome.average.fill_(0.5)
+    rule.genome.spread.copy_(1.5 * torch.eye(2).expand(10, 2, 2))
+    return rule
+
+
+@pytest.mark.parametrize("wider", [1.0, 1.6])
+def test_the_bound_in_nats_is_the_integral_for_any_proposal(wider, monkeypatch):
+    monkeypatch.setattr(elbo, "SAMPLES", 4000)
+    monkeypatch.setattr(elbo, "TOGETHER", 2)
+    rule, digits = toy_with_styles(), bars(4)
+    style = torch.linspace(-5, 5, 2001)  # its second number changes nothing
+    coin = (0.5 + 0.125 * (0.5 + 1.5 * style)).clamp(
+        1 - elbo.SURE, elbo.SURE
+    )  # ink of the bar, [2001]
+    inside = digits.images[:, 0, ROW, COLUMN - FAR : COLUMN + FAR + 1].sum(1, keepdim=True)
+    log_p = inside * coin.log() + (2 * FAR + 1 - inside) * (1 - coin).log()  # [4, 2001]
+    log_p = log_p + (28 * 28 - 2 * FAR - 1) * math.log(elbo.SURE)
+    density = torch.exp(-0.5 * style.square()) / math.sqrt(2 * math.pi)
+    integral = (log_p.exp().double() * density).sum(1) * 0.005
+    exact = (integral / 10).log().mean().item()
+    found = elbo.bounds(rule, elbo.Proposal(rule, wider), digits)
+    assert found["importance_weighted"] == pytest.approx(exact, abs=0.05)
+    assert found["elbo"] < exact - 0.1
+
+
+def test_a_proposal_that_is_fitted_bounds_better_and_the_rule_learns_nothing(monkeypatch):
+    monkeypatch.setattr(elbo, "SAMPLES", 50)
+    rule, digits = toy_with_styles(), bars(40)
+    before = {name: tensor.clone() for name, tensor in rule.state_dict().items()}
+    proposal = elbo.Proposal(rule, wider=3.0)
+    loose = elbo.bounds(rule, proposal, digits)
+    elbo.fit(rule, proposal, digits, iterations=60)
+    tight = elbo.bounds(rule, proposal, digits)
+    assert tight["elbo"] > loose["elbo"] + 1.0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in rule.state_dict().items())
+    assert not torch.equal(proposal.encoder.code.bias, rule.encoder.code.bias)
