@@ -94,7 +94,7 @@ def test_the_bound_in_nats_is_the_integral_for_any_proposal(wider, monkeypatch):
     density = torch.exp(-0.5 * style.square()) / math.sqrt(2 * math.pi)
     integral = (log_p.exp().double() * density).sum(1) * 0.005
     exact = (integral / 10).log().mean().item()
-    found = elbo.bounds(rule, elbo.Proposal(rule, wider), digits)
+    found = elbo.summary(elbo.bounds(rule, elbo.Proposal(rule, wider), digits))
     assert found["importance_weighted"] == pytest.approx(exact, abs=0.05)
     assert found["elbo"] < exact - 0.1
 
@@ -104,9 +104,9 @@ def test_a_proposal_that_is_fitted_bounds_better_and_the_rule_learns_nothing(mon
     rule, digits = toy_with_styles(), bars(40)
     before = {name: tensor.clone() for name, tensor in rule.state_dict().items()}
     proposal = elbo.Proposal(rule, wider=3.0)
-    loose = elbo.bounds(rule, proposal, digits)
+    loose = elbo.summary(elbo.bounds(rule, proposal, digits))
     elbo.fit(rule, proposal, digits, iterations=60)
-    tight = elbo.bounds(rule, proposal, digits)
+    tight = elbo.summary(elbo.bounds(rule, proposal, digits))
     assert tight["elbo"] > loose["elbo"] + 1.0
     assert all(torch.equal(tensor, before[name]) for name, tensor in rule.state_dict().items())
     assert not torch.equal(proposal.encoder.code.bias, rule.encoder.code.bias)
