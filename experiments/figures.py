@@ -25,10 +25,10 @@ def spread(rows: list[dict], key: str) -> tuple[float, float]:
     return values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
 
 
-def table(results: Results, variants: list[str]) -> str:
-    """Markdown: a row for each variant."""
+def table(results: Results, variants: list[str], names: list[str] | None = None) -> str:
+    """Markdown: a row for each variant, by its own or another name."""
     lines = ["| | " + " | ".join(MEASURES.values()) + " |", "| --- |" + " --- |" * len(MEASURES)]
-    for variant in variants:
+    for variant, name in zip(variants, names or variants, strict=True):
         cells = []
         for key in MEASURES:
             mean, deviation = spread(results.of(variant), key)
@@ -38,7 +38,7 @@ def table(results: Results, variants: list[str]) -> str:
                 if percent
                 else f"{mean:.3f} ± {deviation:.3f}"
             )
-        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -89,11 +89,11 @@ def draw_ablations(results: Results, variants: list[str], path: Path) -> None:
 def draw_sizes(results: Results, variants: list[str], path: Path) -> None:
     """Pixel accuracy and judge against the numbers in the rule."""
     figure = new_figure(
-        7, 3.6, "How large must a rule be?", "Each dot is a seed, the line their mean."
+        8.5, 3.6, "How large must a rule be?", "Each dot is a seed, the line their mean."
     )
+    rows = [results.of(variant) for variant in variants]
+    sizes = [of[0]["numbers"] for of in rows]
     for ax, key in zip(figure.subplots(1, 2), ("pixel_accuracy", "judge_accuracy"), strict=True):
-        rows = [results.of(variant) for variant in variants]
-        sizes = [of[0]["numbers"] for of in rows]
         for size, of in zip(sizes, rows, strict=True):
             ax.plot([size] * len(of), [r[key] for r in of], "o", color=ORANGE, ms=4, alpha=0.6)
         ax.plot(sizes, [spread(of, key)[0] for of in rows], color=BLUE)
@@ -102,7 +102,8 @@ def draw_sizes(results: Results, variants: list[str], path: Path) -> None:
         ax.minorticks_off()
         in_percent(ax)
     save_figure(figure, path)
-    path.with_suffix(".md").write_text(table(results, variants) + "\n")
+    names = [f"{size:,} numbers, {name}" for size, name in zip(sizes, variants, strict=True)]
+    path.with_suffix(".md").write_text(table(results, variants, names) + "\n")
 
 
 def draw_controls(found: dict[str, list[dict]], path: Path) -> None:
