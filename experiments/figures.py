@@ -16,7 +16,7 @@ MEASURES = {
     "judge_accuracy": "judge",
     "held_10x": "pixel accuracy at 10x the steps",
     "healed_64": "64 steps after losing a square",
-    "healed_256": "256 steps after",
+    "healed_256": "256 steps after losing a square",
 }
 
 
