@@ -45,7 +45,7 @@ TOGETHER = 50  # pictures, each with its samples, in one rollout
 PART = 1000  # pictures, after which results are written
 AS_IT_WAS = 500  # test digits for the encoder as it was
 SURE = 0.997  # no coin is surer than that
-BATCH, CLIP = 16, 100.0
+BATCH, CLIP = 16, 100.0  # pictures an iteration, and the longest gradient
 
 
 class Proposal(nn.Module):
@@ -118,9 +118,8 @@ def fit(rule: NCA, proposal: Proposal, train: Pictures, iterations: int) -> None
         decay.step()
         recent = [*recent[-99:], loss.item()]
         if iteration % 100 == 0:
-            print(
-                f"iteration {iteration}: ELBO {-sum(recent) / 100 - math.log(10):.1f}", flush=True
-            )
+            mean = -sum(recent) / len(recent) - math.log(10)
+            print(f"iteration {iteration}: ELBO {mean:.1f}", flush=True)
 
 
 @torch.no_grad()
