@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -22,6 +23,11 @@ OLDEST, NEWEST = (3, 11), (3, 14)
 PROBE = """import sys, platform, venv, ensurepip
 sys.exit(not ({} <= sys.version_info[:2] <= {} and sys.maxsize > 2**32
               and (sys.platform, platform.machine()) != ("darwin", "x86_64")))"""
+
+# GB that have to be free for a set-up from nothing, CUDA's libraries and pip's cache among it.
+ROOM = 13 if sys.platform == "linux" else 4
+ADVICE = f"""Set-up needs up to {ROOM} GB for a while: make room, or choose another folder
+for temporary files with TMPDIR, then start again. README, "Without CUDA", takes 2 GB."""
 
 LINT = ["-m ruff check .", "-m ruff format --check ."]
 NBVAL = (
@@ -125,6 +131,17 @@ def make_venv():
     run(*command, "-m", "venv", VENV)
 
 
+def pip_install(python, *what):
+    code = run(python, "-m", "pip", "install", "--quiet", *what, check=False)
+    if code:
+        # pip unpacks in the folder for temporary files, which may be another disk.
+        for folder in dict.fromkeys([str(ROOT), tempfile.gettempdir()]):
+            free = shutil.disk_usage(folder).free / 1e9
+            if free < ROOM:
+                print(f"Only {free:.1f} GB are free in {folder}. {ADVICE}", file=sys.stderr)
+        sys.exit(code)
+
+
 def setup():
     stamp, python, settings = VENV / ".installed", interpreter(VENV), VENV / "pyvenv.cfg"
     if python.exists() and fresh(stamp, ROOT / "requirements.lock", ROOT / "pyproject.toml"):
@@ -134,8 +151,8 @@ def setup():
         if not works([python], probe="import pip\n" + PROBE):
             make_venv()
         print("Installing what requirements.lock names takes minutes, once.", flush=True)
-        run(python, "-m", "pip", "install", "--quiet", "-r", "requirements.lock")
-        run(python, "-m", "pip", "install", "--quiet", "--no-deps", "-e", ".")
+        pip_install(python, "-r", "requirements.lock")
+        pip_install(python, "--no-deps", "-e", ".")
     # Builds the compiled kernels, so that nobody waits for them later.
     run(python, "-m", "nca_lib", "info", check=False)
     stamp.touch()

@@ -160,6 +160,36 @@ def test_ci_calls_the_test_command_of_the_readme():
         assert re.search(r"\bmake test\b", text(script)), script
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a script of bash")
+def test_ci_leaves_no_clone_behind_and_removes_those_of_killed_runs(tmp_path):
+    programs, folder = tmp_path / "bin", tmp_path / "tmp"
+    programs.mkdir()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for process in (ended.pid, os.getpid()):
+        (folder / f"nca_lib-ci.{process}" / "nca_lib").mkdir(parents=True)
+    clone = 'mkdir -p "$4" && cp "$3/README.md" "$4"'  # of: clone --quiet SOURCE CLONE
+    scripts = {
+        "git": f'if [ "$1" = clone ]; then {clone}; fi',
+        "make": f'echo "called: $* in $(ls)"; ls {folder}',
+        "chromium": "",
+    }
+    for name, script in scripts.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "TMPDIR": str(folder),
+    }
+    done = subprocess.run(
+        [ROOT / ".ci/run"], env=environment, capture_output=True, text=True, check=True
+    )
+    called, *beside = done.stdout.partition("called: ")[2].splitlines()
+    assert called == "test in README.md"
+    assert len(beside) == 2  # its own and that of a run that goes on
+    assert [p.name for p in folder.iterdir()] == [f"nca_lib-ci.{os.getpid()}"]
+
+
 def test_the_workflow_tries_every_system_with_the_oldest_and_the_newest_python():
     workflow = text(".github/workflows/test.yml")
     systems = re.search(r"^ +os: \[(.+?)\]", workflow, re.M)[1].split(", ")
@@ -311,6 +341,24 @@ def test_an_environment_made_by_uv_stays_as_it_is(tasks, checkout):
     (folder / ".venv/pyvenv.cfg").write_text("home = /usr/bin\nuv = 0.13.9\n")
     tasks.setup()
     assert started == [["-m", "nca_lib", "info"]]
+
+
+@pytest.mark.parametrize("free", [4.6, 500])
+def test_a_full_disk_is_named_with_what_helps(tasks, checkout, monkeypatch, capsys, free):
+    folder, _ = checkout
+    start = tasks.run
+    fail = lambda *command, check=True: start(*command) or (2 if "pip" in command else 0)  # noqa: E731
+    usage = type("Usage", (), {"free": free * 1e9})
+    monkeypatch.setattr(tasks, "run", fail)
+    monkeypatch.setattr(tasks.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(SystemExit) as end:
+        tasks.setup()
+    assert end.value.code == 2
+    assert not (folder / ".venv/.installed").exists()  # the next start tries again
+    told = capsys.readouterr().err
+    for place in (str(folder), tasks.tempfile.gettempdir()):
+        assert (f"Only 4.6 GB are free in {place}. Set-up needs up to" in told) == (free < 5)
+    assert bool(told) == (free < 5)  # what else fails is for pip to say
 
 
 @pytest.fixture
