@@ -27,7 +27,7 @@ sys.exit(not ({} <= sys.version_info[:2] <= {} and sys.maxsize > 2**32
 # GB that have to be free for a set-up from nothing, CUDA's libraries and pip's cache among it.
 ROOM = 13 if sys.platform == "linux" else 4
 ADVICE = f"""Set-up needs up to {ROOM} GB for a while: make room, or choose another folder
-for temporary files with TMPDIR, then start again. README, "Without CUDA", takes 2 GB."""
+for temporary files with TMPDIR, then start again. On Linux 2 GB do, without CUDA: see README."""
 
 LINT = ["-m ruff check .", "-m ruff format --check ."]
 NBVAL = (

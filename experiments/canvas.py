@@ -5,8 +5,6 @@ python experiments/canvas.py             # the shipped unified rule; writes resu
 
 from __future__ import annotations
 
-import json
-
 from nca_lib import load
 from nca_lib.cells import INK, SIZE, seed_state
 from nca_lib.evaluation import read_by_judge
@@ -15,7 +13,7 @@ from nca_lib.plots import new_figure, save_figure, show_digit
 from nca_lib.rule import NCA
 
 import torch
-from common import options, rounded
+from common import options, rounded, save_results
 
 STYLES = 100  # canvases of each label
 
@@ -53,8 +51,7 @@ def main() -> None:
             }
         )
     print(results)
-    path = arguments.results / "canvas.json"
-    path.write_text(json.dumps(results, indent=1) + "\n")
+    save_results(results, arguments.results / "canvas.json")
     caption = "One canvas of 56 x 56 cells a label; every quarter starts from one cell of its own."
     figure = new_figure(8, 3.8, "Four seeds on a larger canvas", caption)
     for axes, label in zip(figure.subplots(2, 5).flat, range(10), strict=True):

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nca_lib.cells import INK
+from nca_lib.checkpoints import write_atomically
 from nca_lib.data import load_digits
 from nca_lib.dataset import Dataset
 from nca_lib.evaluation import HEALING_STEPS, measure, pixel_accuracy, redraw, regeneration
@@ -71,6 +72,10 @@ class Results:
         first = [row for row in self.rows if (row["variant"], row["seed"]) == (variant, 0)]
         best = max(first, key=lambda row: row["pixel_accuracy"], default={})
         return best.get("learning_rate")
+
+
+def save_results(results: dict, path: Path) -> None:
+    write_atomically(path, (json.dumps(results, indent=1) + "\n").encode())
 
 
 def rounded(values: dict) -> dict:

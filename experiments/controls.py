@@ -34,7 +34,7 @@ from nca_lib.rollout.fire import streams
 from nca_lib.rule import NCA
 
 import torch
-from common import open_digits, options, rounded
+from common import open_digits, options, rounded, save_results
 from figures import draw_controls
 from torch import Tensor
 
@@ -147,8 +147,7 @@ def main() -> None:
         found[name] = rows = [measure(rule, data, seed) for seed in range(arguments.seeds)]
         results = {"weights": rule.record["sha256"], "seeds": rows}
         print(name, json.dumps(rows, indent=1), flush=True)
-        path = arguments.results / f"{name}.json"
-        path.write_text(json.dumps(results, indent=1) + "\n")
+        save_results(results, arguments.results / f"{name}.json")
     draw_controls(found, arguments.results / "controls.png")
 
 

@@ -26,8 +26,8 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import math
+from pathlib import Path
 
 from nca_lib import load
 from nca_lib.cells import INK, seed_state
@@ -37,7 +37,7 @@ from nca_lib.rule import NCA
 
 import torch
 import torch.nn.functional as F
-from common import HERE, open_digits, rounded
+from common import HERE, open_digits, rounded, save_results
 from torch import Tensor, nn
 
 SAMPLES = 128
@@ -147,6 +147,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=600, help="of the proposal's training")
     parser.add_argument("--weights", default="unified")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--results", type=Path, default=HERE / "results")
     arguments = parser.parse_args()
     data = open_digits(arguments.data_root)
     rule = load(arguments.weights).to(arguments.device).requires_grad_(False)
@@ -164,7 +165,7 @@ def main() -> None:
         found = torch.cat([found, bounds(rule, proposal, part, first)])
         results = summary(found) | same  # of as many as are done
         print(results, flush=True)
-        (HERE / "results" / "elbo.json").write_text(json.dumps(results, indent=1) + "\n")
+        save_results(results, arguments.results / "elbo.json")
 
 
 if __name__ == "__main__":

@@ -85,9 +85,8 @@ def test_the_bound_in_nats_is_the_integral_for_any_proposal(wider, monkeypatch):
     monkeypatch.setattr(elbo, "TOGETHER", 2)
     rule, digits = toy_with_styles(), bars(4)
     style = torch.linspace(-5, 5, 2001)  # its second number changes nothing
-    coin = (0.5 + 0.125 * (0.5 + 1.5 * style)).clamp(
-        1 - elbo.SURE, elbo.SURE
-    )  # ink of the bar, [2001]
+    ink = 0.5 + 0.125 * (0.5 + 1.5 * style)  # of the bar, [2001]
+    coin = ink.clamp(1 - elbo.SURE, elbo.SURE)
     inside = digits.images[:, 0, ROW, COLUMN - FAR : COLUMN + FAR + 1].sum(1, keepdim=True)
     log_p = inside * coin.log() + (2 * FAR + 1 - inside) * (1 - coin).log()  # [4, 2001]
     log_p = log_p + (28 * 28 - 2 * FAR - 1) * math.log(elbo.SURE)

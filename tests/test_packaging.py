@@ -12,6 +12,7 @@ import time
 import tomllib
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 
 import nca_lib
 
@@ -145,6 +146,11 @@ def test_targets_and_tasks_named_in_the_texts_exist(page, tasks):
     named = re.findall(r"(?:^|`)make (\w+)|tasks\.py (\w+)", text(page), re.M)
     assert named
     assert {a or b for a, b in named} <= set(tasks.TASKS)
+
+
+def test_readme_and_set_up_agree_on_the_room():
+    named = re.search(r"up\s+to\s+(\d+)\s+GB\s+have\s+to\s+be\s+free", text("README.md"))[1]
+    assert re.search(r"^ROOM = (\d+) if", text("tasks.py"), re.M)[1] == named
 
 
 def test_readme_has_lines_for_windows():
@@ -347,17 +353,22 @@ def test_an_environment_made_by_uv_stays_as_it_is(tasks, checkout):
 def test_a_full_disk_is_named_with_what_helps(tasks, checkout, monkeypatch, capsys, free):
     folder, _ = checkout
     start = tasks.run
-    fail = lambda *command, check=True: start(*command) or (2 if "pip" in command else 0)  # noqa: E731
-    usage = type("Usage", (), {"free": free * 1e9})
-    monkeypatch.setattr(tasks, "run", fail)
-    monkeypatch.setattr(tasks.shutil, "disk_usage", lambda path: usage)
+
+    def run(*command, check=True):
+        start(*command)
+        return 2 if "pip" in command else 0
+
+    usage = SimpleNamespace(free=free * 1e9)
+    monkeypatch.setattr(tasks, "run", run)
+    monkeypatch.setattr(tasks.shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(SystemExit) as end:
         tasks.setup()
     assert end.value.code == 2
     assert not (folder / ".venv/.installed").exists()  # the next start tries again
     told = capsys.readouterr().err
     for place in (str(folder), tasks.tempfile.gettempdir()):
-        assert (f"Only 4.6 GB are free in {place}. Set-up needs up to" in told) == (free < 5)
+        told_of = f"Only 4.6 GB are free in {place}. Set-up needs up to {tasks.ROOM} GB"
+        assert (told_of in told) == (free < 5)
     assert bool(told) == (free < 5)  # what else fails is for pip to say
 
 
