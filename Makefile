@@ -9,7 +9,7 @@ notebooks: ## run all notebooks anew and store what they show
 site: ## the live rule, the chapters and the API as pages, in site/: a minute
 workshop: ## a folder for a USB stick, in workshop/: chapters with stubs, and with solutions
 bench: ## speed and memory beside the dense step and peers: minutes
-results: ## evaluate the shipped rules, three seeds, and write README's tables: an hour
+results: ## evaluate the shipped rules, three seeds, and write README's tables: half an hour
 weights: ## train every shipped file from nothing, go on where it stopped: hours
 mutants: ## change the code on purpose and see whether the tests notice (not on Windows)
 lint: ## ruff: lint and format
