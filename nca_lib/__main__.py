@@ -3,7 +3,7 @@
 import os
 import sys
 
-from nca_lib.stopping import end, handled_by
+from nca_lib.interrupts import end, handled_by
 
 
 def main() -> None:

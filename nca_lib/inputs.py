@@ -1,17 +1,21 @@
-"""What users give: natural forms are taken, and what is wrong is refused in one sentence."""
+"""What users give: natural forms are accepted, and what is wrong is refused in one sentence."""
 
 from __future__ import annotations
 
 import operator
 
-from nca_lib.errors import InputError
-from nca_lib.kinds import MNIST, Kind
+from nca_lib.spec import ImageSpec
 
 import numpy as np
 import torch
 from torch import Tensor
 
-DIGITS = len(MNIST.classes)
+
+class InputError(ValueError):
+    """What was given can't be used: the message says what was wrong and what to do.
+
+    The command line prints it in one line and exits with code 2.
+    """
 
 
 def as_tensor(values, name: str) -> Tensor:
@@ -34,23 +38,15 @@ def as_whole(value, name: str, least: int = 0) -> int:
 
 
 def label_of(name: str, classes: tuple[str, ...]) -> int:
-    """The label of a class that is given by its name.
-
-    Raises:
-        InputError: no class has this name.
-    """
+    """The label of the class with this name."""
     if name not in classes:
         shown = ", ".join(classes[:12]) + (", ..." if len(classes) > 12 else "")
         raise InputError(f"label {name!r}: choose one of {shown}")
     return classes.index(name)
 
 
-def as_labels(
-    labels, classes: tuple[str, ...] = MNIST.classes, device: torch.device | None = None
-) -> Tensor:
-    """Labels as int64 `[B]`: one number, a list, an array or a tensor of any integer type.
-
-    A label is the place of its class in `classes`; names of classes are taken too.
+def as_labels(labels, classes: tuple[str, ...], device: torch.device | None = None) -> Tensor:
+    """Labels as int64 `[B]`: one number or name, a list, an array or a tensor of integers.
 
     Raises:
         InputError: other types or shapes, or a label that no class has.
@@ -60,12 +56,10 @@ def as_labels(
     elif isinstance(labels, (list, tuple)) and labels and all(isinstance(x, str) for x in labels):
         labels = [label_of(name, classes) for name in labels]
     tensor = as_tensor(labels, "labels")
-    if tensor.dtype == torch.bool or tensor.is_floating_point() or tensor.is_complex():
+    inexact = tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool
+    if inexact or tensor.dim() > 1:
         raise InputError(f"labels: want integers [N], got {tensor.dtype} {list(tensor.shape)}")
-    tensor = tensor.to(device, torch.int64)
-    if tensor.dim() > 1:
-        raise InputError(f"labels: want integers [N], got the shape {list(tensor.shape)}")
-    tensor = tensor.reshape(-1)
+    tensor = tensor.to(device, torch.int64).reshape(-1)
     wrong = tensor[(tensor < 0) | (tensor >= len(classes))]
     if len(wrong):
         raise InputError(f"label {wrong[0].item()}: labels go from 0 to {len(classes) - 1}")
@@ -76,25 +70,27 @@ def as_styles(style, count: int, length: int, like: Tensor) -> Tensor:
     """Styles `[count, length]` of the type and device of `like`; one style may come as `[length]`.
 
     Raises:
-        InputError: another shape, or values that are not finite.
+        InputError: another shape.
     """
     tensor = as_tensor(style, "styles").to(like.device, like.dtype)
     if tensor.dim() == 1 and count == 1:
         tensor = tensor[None]
     if tensor.shape != (count, length):
         raise InputError(
-            f"styles have shape {list(tensor.shape)}, this rule wants {[count, length]}: "
-            f"one code of {length} numbers a label"
+            f"styles have shape {list(tensor.shape)}, this model wants {[count, length]}: "
+            f"one style of {length} numbers per label"
         )
     return tensor
 
 
-def as_steps(record, steps: int) -> tuple[int, ...]:
-    """The steps to record: one number or several, increasing, from 1 to `steps`; None: the last."""
-    if record is None:
+def as_record_steps(record_steps, steps: int) -> tuple[int, ...]:
+    """The steps to record, increasing, from 1 to `steps`: a number or several; None: the last."""
+    if record_steps is None:
         return (steps,)
-    many = record if hasattr(record, "__iter__") and getattr(record, "ndim", 1) else (record,)
-    wanted = tuple(as_whole(step, "a step to record") for step in many)
+    several = hasattr(record_steps, "__iter__") and getattr(record_steps, "ndim", 1)
+    wanted = tuple(
+        as_whole(t, "a step to record") for t in (record_steps if several else [record_steps])
+    )
     if not wanted or list(wanted) != sorted(set(wanted)):
         raise InputError(f"steps to record are {list(wanted)}: give increasing numbers")
     if wanted[0] < 1 or wanted[-1] > steps:
@@ -102,9 +98,9 @@ def as_steps(record, steps: int) -> tuple[int, ...]:
     return wanted
 
 
-def check_images(images: Tensor, kind: Kind = MNIST) -> Tensor:
-    """The images, if they are float `[N, I, H, W]` in [0, 1], of this kind; else an InputError."""
-    images, wanted = as_tensor(images, "images"), (kind.ink, *kind.size)
+def check_images(images, spec: ImageSpec) -> Tensor:
+    """The images, if they are float `[N, I, H, W]` in [0, 1] of this spec; else an InputError."""
+    images, wanted = as_tensor(images, "images"), (spec.channels, *spec.size)
     if images.dim() != 4 or tuple(images.shape[1:]) != wanted:
         shape = ", ".join(str(number) for number in wanted)
         raise InputError(f"images have shape {list(images.shape)}: want [N, {shape}]")

@@ -9,15 +9,14 @@ import time
 from pathlib import Path
 
 import nca_lib
-from nca_lib import rule as rule_module
-from nca_lib.rollout import compiled
+from nca_lib import model as model_module
+from nca_lib.rollout import compiled, roll_out
 from nca_lib.rollout.compiled import compiled_rollout
 from nca_lib.rollout.plan import Weights
-from nca_lib.rollout.sparse import sparse_rollout
 
 import pytest
 import torch
-from test_rollout import assert_close, example, plan, random_rule, with_gradients  # noqa: F401
+from test_rollout import assert_close, example, plan, with_gradients
 from threadpoolctl import ThreadpoolController
 
 pytestmark = pytest.mark.skipif(
@@ -27,7 +26,10 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def always_compiled(monkeypatch):
-    monkeypatch.setattr(rule_module, "choose_rollout", lambda *_: compiled_rollout)
+    def chosen(*given):
+        return roll_out(*given[:-1], "compiled" if given[-1] == "auto" else given[-1])
+
+    monkeypatch.setattr(model_module, "roll_out", chosen)
 
 
 @pytest.fixture
@@ -38,11 +40,11 @@ def threads():
 
 
 def test_the_result_does_not_depend_on_threads_or_company(threads):
-    nca, state, genome, seeds = example(9, 12, dtype=torch.float32)
+    nca, state, condition, seeds = example(9, 12, dtype=torch.float32)
     weights = Weights(
-        nca.perceived.weight.detach(),
-        (nca.perceived.bias + nca.told(genome)).detach(),
-        nca.update.weight.detach(),
+        nca.hidden.weight.detach(),
+        (nca.hidden.bias + nca.from_condition(condition)).detach(),
+        nca.output.weight.detach(),
     )
     results = []
     for n in (1, 2, 1):
@@ -53,7 +55,7 @@ def test_the_result_does_not_depend_on_threads_or_company(threads):
         results.append([frames.detach(), *(leaf.grad for leaf in leaves)])
     for result in results[1:]:
         assert all(map(torch.equal, result, results[0]))
-    one = Weights(weights.perceive, weights.bias[4:5], weights.update)
+    one = Weights(weights.hidden, weights.bias[4:5], weights.output)
     alone = compiled_rollout(state[4:5], one, seeds[4:5], plan(20, (20,)))
     assert torch.equal(alone, results[0][0][1:, 4:5])
 
@@ -83,8 +85,8 @@ def test_blocks_are_of_96_cells_where_it_can():
 @pytest.mark.parametrize("block", [1, 7, 95, 97, 1000])
 def test_the_result_does_not_depend_on_the_size_of_a_block(monkeypatch, block, perception):
     """Some hundred cells act in a step; only the order of sums differs."""
-    nca, state, genome, seeds = example(2, 16, alive_share=1.0, perception=perception)
-    args = state, genome, 4, seeds, (2, 4)
+    nca, state, condition, seeds = example(2, 16, alive_share=1.0, perception=perception)
+    args = state, condition, 4, seeds, (2, 4)
     wanted, wanted_gradients = with_gradients(nca.rollout, nca, *args)
     monkeypatch.setattr(compiled, "block_size", lambda _: block)
     frames, gradients = with_gradients(nca.rollout, nca, *args)
@@ -95,14 +97,14 @@ def test_the_result_does_not_depend_on_the_size_of_a_block(monkeypatch, block, p
 
 
 def test_without_openblas_the_result_is_the_same(monkeypatch):
-    nca, state, genome, seeds = example(2, 16, alive_share=1.0)
-    wanted = with_gradients(nca.rollout, nca, state, genome, 4, seeds, (2, 4))
+    nca, state, condition, seeds = example(2, 16, alive_share=1.0)
+    wanted = with_gradients(nca.rollout, nca, state, condition, 4, seeds, (2, 4))
     monkeypatch.setattr(compiled, "blas", none_found)
     monkeypatch.setattr(compiled, "ALONE", 20 * 18 * 5)
     assert compiled.block_size(20 * 18) == 5
-    frames, gradients = with_gradients(nca.rollout, nca, state, genome, 4, seeds, (2, 4))
+    frames, gradients = with_gradients(nca.rollout, nca, state, condition, 4, seeds, (2, 4))
     assert_close(frames, wanted[0], 1e-12, "frames")
-    assert_close(gradients["genome"], wanted[1]["genome"], 1e-12, "genome")
+    assert_close(gradients["condition"], wanted[1]["condition"], 1e-12, "condition")
 
 
 def blas_threads():
@@ -126,12 +128,13 @@ def test_each_sample_multiplies_alone_and_afterwards_all_is_as_before(threads, n
 def test_the_result_does_not_depend_on_the_threads_of_blas(threads):
     """To the bit, however many threads were asked for outside, and of us."""
     large = {"channels": 16, "hidden": 96, "perception": "patch"}
-    nca, state, genome, seeds = example(3, 24, alive_share=1.0, dtype=torch.float32, **large)
+    nca, state, condition, seeds = example(3, 24, alive_share=1.0, dtype=torch.float32, **large)
     results = []
     for ours, of_blas in ((1, 1), (1, 2), (2, 1), (2, 2)):
         threads(ours)
         with compiled.blas().limit(limits=of_blas):
-            frames, gradients = with_gradients(nca.rollout, nca, state, genome, 30, seeds, (15, 30))
+            args = state, condition, 30, seeds, (15, 30)
+            frames, gradients = with_gradients(nca.rollout, nca, *args)
             results.append([frames, *gradients.values()])
     for result in results[1:]:
         assert all(map(torch.equal, result, results[0]))
@@ -166,21 +169,21 @@ def test_threads_start_anew_in_a_forked_process(threads):
 
 
 def test_inputs_in_any_memory_layout_stay_as_they_are():
-    nca, state, genome, seeds = example()
+    nca, state, condition, seeds = example()
     strided = state.transpose(2, 3).contiguous().transpose(2, 3)
     kept = strided.clone()
-    whole = nca.rollout(strided, genome, 6, seeds, (2, 6))
+    whole = nca.rollout(strided, condition, 6, seeds, (2, 6))
     assert torch.equal(strided, kept)
     assert not strided.is_contiguous()
-    assert torch.equal(whole, nca.rollout(state, genome, 6, seeds, (2, 6)))
-    half = nca.rollout(whole[0], genome, 4, torch.stack([seeds, seeds], 1)[:, 0], first_step=2)
+    assert torch.equal(whole, nca.rollout(state, condition, 6, seeds, (2, 6)))
+    half = nca.rollout(whole[0], condition, 4, torch.stack([seeds, seeds], 1)[:, 0], first_step=2)
     assert torch.equal(half[-1], whole[-1])
 
 
 def test_the_way_back_can_be_taken_twice():
-    nca, state, genome, seeds = example()
+    nca, state, condition, seeds = example()
     state.requires_grad_()
-    frames = nca.rollout(state, genome, 5, seeds)
+    frames = nca.rollout(state, condition, 5, seeds)
     first, second = (
         torch.autograd.grad(frames.square().sum(), state, retain_graph=True)[0] for _ in range(2)
     )
@@ -188,41 +191,33 @@ def test_the_way_back_can_be_taken_twice():
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
-def test_numbers_out_of_range_stay_visible(poison, monkeypatch):
-    nca, state, genome, seeds = example(alive_share=0.3)
+def test_numbers_out_of_range_stay_visible(poison):
+    nca, state, condition, seeds = example(alive_share=0.3)
     state[0, 2, 5, 5] = state[1, 1, 3, 3] = poison
-    args = state, genome, 6, seeds, (1, 2, 6)
+    args = state, condition, 6, seeds, (1, 2, 6)
     frames = nca.rollout(*args)
-    with monkeypatch.context() as patch:
-        patch.setattr(rule_module, "choose_rollout", lambda *_: sparse_rollout)
-        torch.testing.assert_close(frames, nca.rollout(*args), equal_nan=True)
+    torch.testing.assert_close(frames, nca.rollout(*args, engine="sparse"), equal_nan=True)
     assert not frames[-1].isfinite().all()
-    nca.update.weight.data[0, 0] = float("nan")
+    nca.output.weight.data[0, 0] = float("nan")
     frames, gradients = with_gradients(nca.rollout, nca, *example()[1:3], 6, seeds, (6,))
     assert frames.isnan().any()
     assert gradients["state"].isnan().any()
 
 
 def test_without_gradients_nothing_is_kept():
-    nca, state, genome, seeds = example(1, 12, dtype=torch.float32)
-    weights = nca.perceived.weight.t(), nca.told(genome), nca.update.weight.t()
+    nca, state, condition, seeds = example(1, 12, dtype=torch.float32)
+    weights = nca.hidden.weight.t(), nca.from_condition(condition), nca.output.weight.t()
     arrays = [compiled.as_array(w) for w in weights]
     frames = torch.empty(1, *state.shape).numpy()
-    physics, block = compiled.physics_of(plan(1, (1,)), 6, frames.dtype), compiled.block_size(360)
+    settings, block = compiled.settings_of(plan(1, (1,)), 6, frames.dtype), compiled.block_size(360)
     for keep in (False, True):
         _, cells, values, marks = compiled.forward(
             0, state.numpy(), *arrays, seeds.numpy(), 2000, torch.tensor([2000]).numpy(), 0,
-            physics, block, keep, frames,
+            settings, block, keep, frames,
         )  # fmt: skip
         assert (len(cells) > 0, values.nbytes > 0, len(marks) > 0) == (keep, keep, keep)
     with torch.no_grad():
-        assert nca.rollout(state, genome, 3, seeds).grad_fn is None
-
-
-def test_it_can_be_switched_off(monkeypatch):
-    assert compiled.available() == (True, "compiled by numba")
-    monkeypatch.setenv("NCA_COMPILED", "0")
-    assert compiled.available() == (False, "switched off by NCA_COMPILED=0")
+        assert nca.rollout(state, condition, 3, seeds).grad_fn is None
 
 
 SAY = "from nca_lib.rollout import compiled; print(*compiled.available())"
@@ -246,12 +241,12 @@ def test_without_numba_it_says_so_and_no_more():
 
 
 def test_the_package_does_not_import_numba():
-    assert python("import sys, nca_lib, nca_lib.rule; print('numba' in sys.modules)") == "False\n"
+    assert python("import sys, nca_lib, nca_lib.model; print('numba' in sys.modules)") == "False\n"
 
 
 @pytest.mark.parametrize("mode", ["inference_mode", "no_grad"])
-def test_the_trial_works_whatever_the_gradient_mode(mode):
-    """Found in `nca evaluate`: its first rollout is in inference mode, where the trial failed."""
+def test_the_self_test_works_whatever_the_gradient_mode(mode):
+    """Found in `nca evaluate`, whose first rollout is in inference mode: the self-test failed."""
     code = "import torch; from nca_lib.rollout import compiled\n"
     code += f"with torch.{mode}(): compiled.available()"
     code += "\nprint(compiled.available())"
@@ -260,27 +255,24 @@ def test_the_trial_works_whatever_the_gradient_mode(mode):
 
 
 STATES = """
-import sys, torch
+import torch
 torch.manual_seed(0)
-from nca_lib.rule import NCA, RuleConfig
-from nca_lib import rule as module
-from nca_lib.rollout.dense import dense_rollout
-from nca_lib.rollout.compiled import compiled_rollout, cache_folder
-module.choose_rollout = lambda *_: compiled_rollout
-rule = NCA(RuleConfig(6, 20, 3, 2))
-torch.nn.init.normal_(rule.perceived.weight, std=0.1)
-torch.nn.init.normal_(rule.update.weight, std=0.1)
-state, genome = torch.rand(2, 6, 12, 12), torch.randn(2, 5)
+from nca_lib.model import NCA
+from nca_lib.rollout.compiled import cache_folder
+from nca_lib.spec import MNIST
+model = NCA(MNIST, channels=6, hidden=20, label_dim=3, style_dim=2)
+torch.nn.init.normal_(model.hidden.weight, std=0.1)
+torch.nn.init.normal_(model.output.weight, std=0.1)
+state, condition = torch.rand(2, 6, 12, 12), torch.randn(2, 5)
 state[:, 1] -= 0.3
-frames = rule.rollout(state, genome, 6, torch.tensor([3, 4]))
-dense = dense_rollout(rule, state, genome, 6, torch.tensor([3, 4]), (6,))
+dense, frames = (model(state, condition, 6, engine=engine) for engine in ("dense", "compiled"))
 print((frames - dense).abs().max().item(), frames.abs().sum().item(), cache_folder().name)
 """
 
 
 @pytest.mark.slow
 def test_a_changed_constant_or_function_changes_what_is_compiled(tmp_path):
-    """Found by changing ALIVE_ABOVE to 0.3: the cache on disk went on with the old physics."""
+    """Found by changing ALIVE_THRESHOLD to 0.3: the cache went on with the old sources."""
     shutil.copytree(Path(nca_lib.__file__).parent, tmp_path / "nca_lib",
                     ignore=shutil.ignore_patterns("weights", "sample", "__pycache__"))  # fmt: skip
     cache = tmp_path / "cache"
@@ -303,7 +295,7 @@ def test_a_changed_constant_or_function_changes_what_is_compiled(tmp_path):
     off, before, folder = states()
     assert off < 1e-5
     assert states() == (off, before, folder)  # warm
-    change("cells.py", "ALIVE_ABOVE = 0.1", "ALIVE_ABOVE = 0.3")
+    change("state.py", "ALIVE_THRESHOLD = 0.1", "ALIVE_THRESHOLD = 0.3")
     off, after, same = states()
     assert off < 1e-5
     assert after != before
@@ -329,24 +321,10 @@ def test_a_cache_that_cannot_be_written_costs_the_cache_only(tmp_path, problem):
     else:
         where.write_text("in the way")
     done = subprocess.run(
-        [sys.executable, "-c", limit + SAY + "; print(compiled.kept())"],
+        [sys.executable, "-c", limit + SAY + "; print(compiled.cached())"],
         env=os.environ | {"NUMBA_CACHE_DIR": str(where), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.splitlines() == ["True compiled by numba", "False"]
     if problem == "full":
         assert re.search(r"can't be kept in .*every process compiles them anew", done.stderr)
-
-
-def test_info_says_where_the_kernels_are(capsys):
-    from nca_lib.cli import run_command
-
-    assert run_command(["info"]) == 0
-    assert f"kept in {compiled.cache_folder()}" in capsys.readouterr().out
-
-
-def test_threads_wait_without_burning_the_cores():
-    """OMP_WAIT_POLICY has to be said before PyTorch is imported, and not to those who chose."""
-    code = "import os, nca_lib, torch; print(os.environ['OMP_WAIT_POLICY'])"
-    assert python(code).strip() in ("PASSIVE", os.environ.get("OMP_WAIT_POLICY"))
-    assert python(code, OMP_WAIT_POLICY="ACTIVE") == "ACTIVE\n"

@@ -4,12 +4,12 @@ import json
 import random
 import struct
 
-from nca_lib.checkpoints import RULE as RULE_KIND
-from nca_lib.checkpoints import digest_of, load, parse, save
+from nca_lib.checkpoint import RULE as RULE_KIND
+from nca_lib.checkpoint import digest_of, load, parse, save
 from nca_lib.data import FILES, load_digits
-from nca_lib.errors import InputError
+from nca_lib.inputs import InputError
 from nca_lib.training import Outputs, train
-from nca_lib.training.pretraining import initial_rule
+from nca_lib.training.pretrain import initial_model
 from nca_lib.training.run import Log, identity_of, new_run, read_log
 
 import pytest
@@ -109,9 +109,9 @@ CHANGES = [cut, flip, insert, change_head, change_metadata, change_metadata, cha
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory, digits):  # noqa: F811
-    """A finished training, with its rule, its run and its log."""
+    """A finished training, with its model, its run and its log."""
     outputs = Outputs(tmp_path_factory.mktemp("fuzz"), "unified")
-    train(initial_rule(RULE, 0), digits, CONFIG, outputs, log_every=1, progress=False)
+    train(initial_model(RULE, 0), digits, CONFIG, outputs, log_every=1, progress=False)
     return outputs
 
 
@@ -126,15 +126,15 @@ def refused(use, path, content):
 
 
 def use_rule(path):
-    rule = load(path)
-    state = torch.zeros(1, rule.config.channels, 3, 3)
-    labels = torch.tensor(rule.record.get("digits", [0])[:1])
-    rule.rollout(state, rule.genome(labels), min(rule.trained_steps, 3), 0)
-    assert rule.task in ("grow", "restore")
+    model = load(path)
+    state = torch.zeros(1, model.config.channels, 3, 3)
+    labels = torch.tensor(model.metadata.get("digits", [0])[:1])
+    model.rollout(state, model.condition(labels), min(model.steps, 3), 0)
+    assert model.task in ("grow", "restore")
 
 
 def test_rule_files(outputs, tmp_path):
-    draw, content = random.Random(0), outputs.rule.read_bytes()
+    draw, content = random.Random(0), outputs.model.read_bytes()
     count = sum(
         refused(use_rule, tmp_path / "x.safetensors", draw.choice(CHANGES)(content, draw))
         for _ in range(400)
@@ -145,7 +145,7 @@ def test_rule_files(outputs, tmp_path):
 
 def test_a_damaged_body_is_told_by_the_digest(outputs, tmp_path):
     """50 of 72 flipped bits went by without a word."""
-    draw, content = random.Random(1), outputs.rule.read_bytes()
+    draw, content = random.Random(1), outputs.model.read_bytes()
     first = 8 + struct.unpack("<Q", content[:8])[0]
     for _ in range(100):
         changed = bytearray(content)
@@ -155,10 +155,10 @@ def test_a_damaged_body_is_told_by_the_digest(outputs, tmp_path):
 
 def test_run_files(outputs, tmp_path, digits):  # noqa: F811
     draw, content = random.Random(2), outputs.run.read_bytes()
-    identity = identity_of(initial_rule(RULE, 0), digits, CONFIG, "", {}, {})
+    identity = identity_of(initial_model(RULE, 0), digits, CONFIG, "", {}, {})
 
     def use(path):
-        run = new_run(initial_rule(RULE, 1), CONFIG)
+        run = new_run(initial_model(RULE, 1), CONFIG)
         run.load(path, identity)
         assert 0 <= run.pool.filled <= run.pool.size
 
@@ -209,7 +209,7 @@ def test_data_files(tmp_path):
 
 def test_other_kinds_of_metadata(outputs, tmp_path):
     """By hand what the machine might miss; all with a right digest."""
-    content = outputs.rule.read_bytes()
+    content = outputs.model.read_bytes()
     header, tensors = header_of(content), parse(content)
     for key, value in [
         ("config", []), ("config", {"channels": 2**40}), ("config", {"held": 3}),

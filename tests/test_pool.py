@@ -2,21 +2,21 @@
 
 from dataclasses import replace
 
-from nca_lib.cells import seed_state, starts, widened
-from nca_lib.dataset import Pictures
-from nca_lib.errors import InputError
+from nca_lib.cells import pad, seed_state, starts
+from nca_lib.data import Pictures
+from nca_lib.inputs import InputError
 from nca_lib.training import TrainingConfig
 from nca_lib.training.batch import Counts, Draws, draw_batch, grow_batch, pooling, share_out
-from nca_lib.training.damage import WOUNDS, draw_wounds
+from nca_lib.training.damage import DAMAGE, draw_damages
+from nca_lib.training.distributed import Ranks
 from nca_lib.training.losses import Losses
 from nca_lib.training.pool import Pool
-from nca_lib.training.ranks import Ranks
 from nca_lib.training.run import new_run
 
 import pytest
 import torch
 import toy
-from toy import COLUMN, INK, ROW, bar, inked, toy_rule
+from toy import COLUMN, INK, ROW, bar, inked, toy_model
 
 CONFIG = TrainingConfig(
     iterations=10, batch_size=4, loss_steps=(3, 5), pool_size=8, pool_start=0.0, pool_share=0.5
@@ -34,13 +34,13 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def filled_run(config, rule=None, value=1.0):
+def filled_run(config, model=None, value=1.0):
     """A run whose pool is full: slot `i` holds picture `i`, style `i / 100`, states all `value`."""
-    run = new_run(rule or toy_rule(), config)
+    run = new_run(model or toy_model(), config)
     slots = torch.arange(config.pool_size)
-    styles = (slots / 100)[:, None].expand(-1, run.rule.config.style_dim)
+    styles = (slots / 100)[:, None].expand(-1, run.model.config.style_dim)
     states = torch.full((len(slots), *run.pool.states.shape[1:]), value)
-    own = run.rule.kernels  # their type
+    own = run.model.kernels  # their type
     run.pool.put(slots, states.to(own), slots, styles.to(own))
     run.pool.filled = config.pool_size
     return run
@@ -50,7 +50,7 @@ def filled_run(config, rule=None, value=1.0):
 
 
 def test_an_empty_pool():
-    pool = Pool.empty(10, toy_rule(style_ink=(0.0, 0.0)).double())
+    pool = Pool.empty(10, toy_model(style_ink=(0.0, 0.0)).double())
     assert (pool.size, pool.filled, pool.full) == (10, 0, False)
     assert pool.states.shape == (10, 5, 28, 28)
     assert pool.pictures.shape == (10,)
@@ -62,9 +62,9 @@ def test_an_empty_pool():
 
 
 def test_each_rank_holds_its_slots():
-    sizes = [len(Pool.empty(10, toy_rule(), Ranks(number, 4)).states) for number in range(4)]
+    sizes = [len(Pool.empty(10, toy_model(), Ranks(number, 4)).states) for number in range(4)]
     assert sizes == [3, 3, 2, 2]
-    pool = Pool.empty(10, toy_rule(), Ranks(1, 4))
+    pool = Pool.empty(10, toy_model(), Ranks(1, 4))
     assert pool.ranks == Ranks(1, 4)
     slots = torch.tensor([9, 1])
     pool.put(
@@ -77,14 +77,14 @@ def test_each_rank_holds_its_slots():
 
 
 def test_what_is_taken_is_a_copy():
-    pool = Pool.empty(3, toy_rule())
+    pool = Pool.empty(3, toy_model())
     for tensor in pool.take(torch.tensor([0, 1])):
         tensor += 1
     assert not any(t.any() for t in (pool.states, pool.pictures, pool.styles))
 
 
 def test_it_fills_up_from_the_front_then_mixes():
-    pool = Pool.empty(10, toy_rule())
+    pool = Pool.empty(10, toy_model())
     for wanted in ([0, 1, 2, 3], [4, 5, 6, 7], [8, 9]):
         taken, given = pool.choose_slots(3, 1, generator())
         assert taken.tolist() == []
@@ -102,12 +102,12 @@ def test_it_is_saved_and_loaded():
     pool = filled_run(CONFIG).pool
     saved = pool.collect()
     assert saved.keys() == {"states", "pictures", "styles"}
-    other = Pool.empty(8, toy_rule())
+    other = Pool.empty(8, toy_model())
     other.load(saved, 5)
     assert other.filled == 5
     for name, tensor in saved.items():
         assert torch.equal(getattr(other, name), tensor)
-    part = Pool.empty(8, toy_rule(), Ranks(1, 3))
+    part = Pool.empty(8, toy_model(), Ranks(1, 3))
     part.load(saved, 8)
     assert part.pictures.tolist() == [1, 4, 7]
 
@@ -124,14 +124,14 @@ def test_it_is_saved_and_loaded():
     ],
 )  # fmt: skip
 def test_another_pool_is_refused(change, filled, message):
-    pool = Pool.empty(8, toy_rule())
+    pool = Pool.empty(8, toy_model())
     with pytest.raises(InputError, match=message):
         pool.load(pool.collect() | change, filled)
 
 
 @pytest.mark.parametrize("filled", [0, 8])
 def test_an_empty_and_a_full_pool_can_be_loaded(filled):
-    pool = Pool.empty(8, toy_rule())
+    pool = Pool.empty(8, toy_model())
     pool.load(pool.collect(), filled)
     assert pool.filled == filled
 
@@ -140,7 +140,7 @@ def test_an_empty_and_a_full_pool_can_be_loaded(filled):
 
 
 def test_it_is_used_from_its_start_on():
-    run, config = new_run(toy_rule(), CONFIG), replace(CONFIG, pool_start=0.4)
+    run, config = new_run(toy_model(), CONFIG), replace(CONFIG, pool_start=0.4)
     for iteration, used in ((0, False), (3, False), (4, True), (9, True)):
         run.iteration = iteration
         assert pooling(run, config) is used
@@ -148,7 +148,7 @@ def test_it_is_used_from_its_start_on():
 
 
 def test_before_that_all_is_fresh_and_nothing_is_kept(digits):
-    run = new_run(toy_rule(), CONFIG)
+    run = new_run(toy_model(), CONFIG)
     batch = draw_batch(run, digits, replace(CONFIG, pool_start=0.5))
     assert batch.counts == Counts(4, 4, 4)
     assert (batch.new, batch.fresh) == (4, 4)
@@ -172,7 +172,7 @@ def test_before_that_all_is_fresh_and_nothing_is_kept(digits):
 )
 def test_shares_of_a_full_pool(digits, share, renewal, taken, given):
     config = replace(
-        CONFIG, pool_share=share, pool_renewal=renewal, damage_share=0.0, switch_share=0.0
+        CONFIG, pool_share=share, pool_renewal=renewal, damage=0.0, switch_share=0.0
     )
     run, fresh = filled_run(config), 4 - taken
     for run.iteration, now in enumerate(given):
@@ -188,7 +188,7 @@ def test_shares_of_a_full_pool(digits, share, renewal, taken, given):
 @pytest.mark.parametrize(("renewal", "filled"), [(0.0, 2), (0.5, 3), (1.0, 4)])
 def test_while_it_fills_all_are_fresh(digits, renewal, filled):
     config = replace(CONFIG, pool_renewal=renewal)
-    run = new_run(toy_rule(), config)
+    run = new_run(toy_model(), config)
     batch = draw_batch(run, digits, config)
     assert batch.counts == Counts(4, 4, 4)
     assert batch.slots.tolist() == list(range(filled)) + [-1] * (4 - filled)
@@ -199,7 +199,7 @@ def test_while_it_fills_all_are_fresh(digits, renewal, filled):
 
 
 def test_samples_are_switched_damaged_or_just_go_on(digits):
-    config = replace(CONFIG, batch_size=16, pool_size=16, switch_share=0.25, damage_share=0.375)
+    config = replace(CONFIG, batch_size=16, pool_size=16, switch_share=0.25, damage=0.375)
     run = filled_run(config)
     batch = draw_batch(run, digits, config)
     assert batch.counts == Counts(16, 10, 8)
@@ -218,7 +218,7 @@ def test_samples_are_switched_damaged_or_just_go_on(digits):
 
 def test_the_draws_of_a_batch(digits):
     """In their order, from the run's one generator."""
-    config = replace(CONFIG, batch_size=16, pool_size=16, switch_share=0.25, damage_share=0.375)
+    config = replace(CONFIG, batch_size=16, pool_size=16, switch_share=0.25, damage=0.375)
     run = filled_run(config)
     run.generator.manual_seed(11)
     batch = draw_batch(run, digits, config)
@@ -227,7 +227,7 @@ def test_the_draws_of_a_batch(digits):
     taken, given = shuffled[:8], shuffled[8:10]
     drawn = torch.randint(30, (10,), generator=g)
     noise = torch.randn(10, 1, generator=g)
-    wounds = draw_wounds(3, WOUNDS, (28, 28), g)
+    wounds = draw_damages(3, DAMAGE, (28, 28), g)
     seeds = torch.randint(2**62, (16,), generator=g)
     assert torch.equal(batch.slots, torch.cat([given, -torch.ones(6).long(), taken]))
     assert torch.equal(batch.pictures, torch.cat([drawn, taken[2:]]))
@@ -238,7 +238,7 @@ def test_the_draws_of_a_batch(digits):
 
 
 def test_who_restores_is_never_told_another_picture(digits):
-    config = replace(CONFIG, task="restore", switch_share=0.5, damage_share=0.5)
+    config = replace(CONFIG, task="restore", switch_share=0.5, damage=0.5)
     run = filled_run(config)
     batch = draw_batch(run, digits, config)
     assert batch.counts == Counts(4, 2, 2)
@@ -261,7 +261,7 @@ def test_who_restores_is_never_told_another_picture(digits):
     ],
 )
 def test_wild_samples_start_anew_and_others_stay(digits, task, value, lost):
-    config = replace(CONFIG, task=task, damage_share=0.0, switch_share=0.0)
+    config = replace(CONFIG, task=task, damage=0.0, switch_share=0.0)
     run = filled_run(config)
     run.pool.states[:, 3, 20, 5] = value
     batch = draw_batch(run, digits, config)
@@ -275,7 +275,7 @@ def test_wild_samples_start_anew_and_others_stay(digits, task, value, lost):
 
 @pytest.mark.parametrize(("life", "lost"), [(0.1, True), (0.11, False), (-1.0, True)])
 def test_dead_samples_start_anew(digits, life, lost):
-    config = replace(CONFIG, damage_share=0.0, switch_share=0.0)
+    config = replace(CONFIG, damage=0.0, switch_share=0.0)
     run = filled_run(config)
     run.pool.states[:, 1] = -1.0
     run.pool.states[:, 1, 4, 5] = torch.tensor(life)
@@ -287,7 +287,7 @@ def test_dead_samples_start_anew(digits, life, lost):
 def test_only_the_lost_ones_start_anew(digits):
     """Of four pooled samples one is wild, one is dead."""
     config = replace(
-        CONFIG, batch_size=8, pool_size=8, pool_share=0.5, damage_share=0.0, switch_share=0.0
+        CONFIG, batch_size=8, pool_size=8, pool_share=0.5, damage=0.0, switch_share=0.0
     )
     run = filled_run(config)
     run.pool.states[::4, 3, 20, 5] = 11.0
@@ -301,12 +301,12 @@ def test_only_the_lost_ones_start_anew(digits):
 
 
 def test_a_rule_in_double_precision_takes_pictures_in_single():
-    rule = toy_rule(0.5, (0.25,)).double()
-    toy.known_code(rule, [1.0], [0.5])
+    model = toy_model(0.5, (0.25,)).double()
+    toy.known_code(model, [1.0], [0.5])
     digits = toy.bars([0, 1] * 5, 0.75)
     for task in ("grow", "restore"):
         config = replace(CONFIG, task=task)
-        run = filled_run(config, learning(rule))
+        run = filled_run(config, learning(model))
         run.pool.states[::2] = 20.0  # some start anew
         batch = draw_batch(run, digits, config)
         floats = (batch.states, batch.noise, batch.styles)
@@ -329,20 +329,20 @@ def test_the_pool_of_several_ranks_is_collected_whole():
             asked.append((len(shard), total))
             return shard if self.first else None
 
-    assert Pool.empty(7, toy_rule(), Two(0, 2)).collect().keys() == {"states", "pictures", "styles"}
-    assert Pool.empty(7, toy_rule(), Two(1, 2)).collect() == {}
+    assert Pool.empty(7, toy_model(), Two(0, 2)).collect().keys() == {"states", "pictures", "styles"}
+    assert Pool.empty(7, toy_model(), Two(1, 2)).collect() == {}
     assert asked == [(4, 7)] * 3 + [(3, 7)] * 3
 
 
 def test_ranks_share_a_batch(digits):
     """Two ranks have the whole batch together, each with the slots of its own."""
-    config = replace(CONFIG, batch_size=8, pool_size=8, switch_share=0.25, damage_share=0.25)
+    config = replace(CONFIG, batch_size=8, pool_size=8, switch_share=0.25, damage=0.25)
     whole = draw_batch(filled_run(config), digits, config)
     parts = []
     for number in range(2):
         run = filled_run(config)
         full = run.pool.collect()
-        run.pool = Pool.empty(8, run.rule, Ranks(number, 2))
+        run.pool = Pool.empty(8, run.model, Ranks(number, 2))
         run.pool.load(full, 8)
         parts.append(draw_batch(run, digits, config))
         kept = parts[-1].slots[parts[-1].slots >= 0]
@@ -392,8 +392,8 @@ def test_sharing_out_follows_the_draws(digits):
 # --- what is grown, learned and put back
 
 
-def learning(rule):
-    return rule.requires_grad_(True)
+def learning(model):
+    return model.requires_grad_(True)
 
 
 def outcome(run, digits, config, batch=None):
@@ -404,11 +404,11 @@ def outcome(run, digits, config, batch=None):
 
 def test_the_pool_keeps_the_last_loss_step_with_picture_and_style():
     """Grown from the seed in five steps the bar has nine cells, in three steps five."""
-    rule = toy_rule(0.5, (0.25,))
-    toy.known_code(rule, [1.0], [-60.0])  # the encoder bounds it: the spread is exp(-5)
+    model = toy_model(0.5, (0.25,))
+    toy.known_code(model, [1.0], [-60.0])  # the encoder bounds it: the spread is exp(-5)
     digits = toy.bars([1, 2, 3, 4, 5, 6], 0.75)
     config = replace(CONFIG, pool_renewal=1.0, switch_share=0.0)
-    run = new_run(learning(rule), config)
+    run = new_run(learning(model), config)
     batch = draw_batch(run, digits, config)
     numbers = grow_batch(run, batch, digits, config)
     assert batch.slots.tolist() == [0, 1, 2, 3]
@@ -418,7 +418,7 @@ def test_the_pool_keeps_the_last_loss_step_with_picture_and_style():
     assert (run.pool.styles[:4] != 1).all()
     for state, style in zip(run.pool.states[:4], run.pool.styles[:4, 0], strict=True):
         torch.testing.assert_close(state[INK], bar((0.5 + 0.25 * style).item(), 4))
-        assert torch.equal(state[toy.LIFE], bar(radius=5))
+        assert torch.equal(state[toy.ALIVE], bar(radius=5))
     assert not run.pool.states[4:].any()
     assert not run.pool.states.requires_grad
     assert not run.pool.styles.requires_grad
@@ -426,8 +426,8 @@ def test_the_pool_keeps_the_last_loss_step_with_picture_and_style():
 
 
 def test_what_is_not_kept_is_not_stored():
-    config = replace(CONFIG, pool_renewal=0.0, damage_share=0.0, switch_share=0.0)
-    run = filled_run(config, learning(toy_rule()))
+    config = replace(CONFIG, pool_renewal=0.0, damage=0.0, switch_share=0.0)
+    run = filled_run(config, learning(toy_model()))
     batch = draw_batch(run, toy.bars([0] * 10), config)
     grow_batch(run, batch, toy.bars([0] * 10), config)
     changed = (run.pool.states != 1).flatten(1).any(1).nonzero().flatten()
@@ -435,38 +435,38 @@ def test_what_is_not_kept_is_not_stored():
     torch.testing.assert_close(run.pool.styles[:, 0], torch.arange(8) / 100)
 
 
-def test_styles_of_pooled_samples_stay_and_new_ones_are_drawn():
-    rule = toy_rule(0.5, (0.25,))
-    toy.known_code(rule, [-1.0], [-60.0])
-    config = replace(CONFIG, batch_size=8, pool_renewal=1.0, switch_share=0.25, damage_share=0.0)
-    run = filled_run(config, learning(rule))
+def test_infer_styles_pooled_samples_stay_and_new_ones_are_drawn():
+    model = toy_model(0.5, (0.25,))
+    toy.known_code(model, [-1.0], [-60.0])
+    config = replace(CONFIG, batch_size=8, pool_renewal=1.0, switch_share=0.25, damage=0.0)
+    run = filled_run(config, learning(model))
     digits = toy.bars([1, 2] * 5, 0.75)
     batch = draw_batch(run, digits, config)
-    calls = toy.spy(rule)
+    calls = toy.spy(model)
     grow_batch(run, batch, digits, config)
     (call,) = calls
     seen = (1, 2, 3, 5)  # whether it lives, twice; then the loss steps
-    assert (call.steps, call.record, call.first_step) == (5, seen, 0)
+    assert (call.steps, call.metadata, call.first_step) == (5, seen, 0)
     assert torch.equal(call.seeds, batch.seeds)
     assert torch.equal(call.state, batch.states)
-    assert (call.genome[:, 0] == 0.5).all()
+    assert (call.conditioning[:, 0] == 0.5).all()
     drawn = -1 + torch.tensor(-5.0).exp() * batch.noise
-    torch.testing.assert_close(call.genome[:5, 1:], drawn)  # four fresh ones, one switched
-    assert torch.equal(call.genome[5:, 1:], batch.styles)
+    torch.testing.assert_close(call.conditioning[:5, 1:], drawn)  # four fresh ones, one switched
+    assert torch.equal(call.conditioning[5:, 1:], batch.styles)
     assert torch.equal(run.pool.styles[batch.slots[5:]], batch.styles)
     torch.testing.assert_close(run.pool.styles[batch.slots[:5]], drawn)
 
 
 def test_losses_and_accuracy_by_hand():
     """Two fresh bars of the right ink, two of the wrong: the numbers, to the pixel."""
-    rule = toy_rule((1.0, 0.25, *[0.0] * 8))
-    toy.known_code(rule, [2.0], [1.0])
+    model = toy_model((1.0, 0.25, *[0.0] * 8))
+    toy.known_code(model, [2.0], [1.0])
     digits = toy.bars([0, 1], (0.75, 0.75, *[0.0] * 8))
     config = replace(
-        CONFIG, iterations=100, kl_full=0.5, kl_weight=0.5, loss_weights=(1.0, 3.0),
-        life_weight=0.0, overflow_weight=0.0, pool_share=0.0,
+        CONFIG, iterations=100, kl_warmup=0.5, kl_weight=0.5, loss_weights=(1.0, 3.0),
+        alive_weight=0.0, overflow_weight=0.0, pool_share=0.0,
     )  # fmt: skip
-    run = new_run(learning(rule), config)
+    run = new_run(learning(model), config)
     run.iteration = 20
     batch = draw_batch(run, digits, config)._replace(pictures=torch.tensor([0, 0, 1, 1]))
     numbers = outcome(run, digits, config, batch)
@@ -479,17 +479,17 @@ def test_losses_and_accuracy_by_hand():
     assert numbers.pop("kl") == pytest.approx(20 / 50 * 0.5 * nats / 784)
     wrong = (15 - 9 + 15) / 2  # ink 1/4 does not count as ink
     assert numbers.pop("right") == pytest.approx(1 - wrong / 784)
-    assert {"life", "anchor", "critic", "overflow"} <= numbers.keys()
+    assert {"life", "anchor", "perceptual", "overflow"} <= numbers.keys()
     assert not any(numbers.values())
 
 
 def test_a_batch_of_one_by_hand():
     """Ink of just a half is no ink, whether grown or wanted."""
-    config = replace(CONFIG, batch_size=1, pool_share=0.0, kl_full=0.1, kl_weight=0.25)
+    config = replace(CONFIG, batch_size=1, pool_share=0.0, kl_warmup=0.1, kl_weight=0.25)
     for grown, wanted, wrong in ((0.5, 1.0, 15), (0.75, 1.0, 6), (0.75, 0.5, 9), (0.5, 0.5, 0)):
-        rule = toy_rule(grown)
-        toy.known_code(rule, [3.0], [0.0])
-        run, digits = new_run(learning(rule), config), toy.bars([0], wanted)
+        model = toy_model(grown)
+        toy.known_code(model, [3.0], [0.0])
+        run, digits = new_run(learning(model), config), toy.bars([0], wanted)
         run.iteration = 9
         numbers = outcome(run, digits, config)
         assert numbers["right"] == pytest.approx(1 - wrong / 784)  # nine cells of fifteen
@@ -498,23 +498,23 @@ def test_a_batch_of_one_by_hand():
 
 @pytest.mark.parametrize(("iteration", "risen"), [(0, 0), (10, 0.2), (49, 0.98), (50, 1), (99, 1)])
 def test_the_divergence_comes_in_slowly(iteration, risen):
-    rule = toy_rule()
-    toy.known_code(rule, [3.0], [0.0])
+    model = toy_model()
+    toy.known_code(model, [3.0], [0.0])
     digits = toy.bars([0])
     config = replace(CONFIG, iterations=100, kl_weight=0.25, pool_share=0.0)
-    run = new_run(learning(rule), config)
+    run = new_run(learning(model), config)
     run.iteration = iteration
     assert outcome(run, digits, config)["kl"] == pytest.approx(risen * 0.25 * 4.5 / 784)
     wanted = risen * 0.25 * 3 / 784  # of the code's mean, by way of its bias
-    noise = rule.encoder.code.bias.grad[0].item()  # ink does not depend on the style here
+    noise = model.encoder.code.bias.grad[0].item()  # ink does not depend on the style here
     assert noise == pytest.approx(wanted)
 
 
 def test_only_new_samples_diverge_and_only_fresh_ones_are_measured():
-    rule = toy_rule()
-    toy.known_code(rule, [3.0], [0.0])
-    config = replace(CONFIG, kl_full=0.1, kl_weight=0.25, switch_share=0.5, damage_share=0.0)
-    run = filled_run(config, learning(rule))
+    model = toy_model()
+    toy.known_code(model, [3.0], [0.0])
+    config = replace(CONFIG, kl_warmup=0.1, kl_weight=0.25, switch_share=0.5, damage=0.0)
+    run = filled_run(config, learning(model))
     run.iteration = 5
     digits = toy.bars([0] * 10)
     batch = draw_batch(run, digits, config)
@@ -525,10 +525,10 @@ def test_only_new_samples_diverge_and_only_fresh_ones_are_measured():
 
 
 def test_a_rule_without_styles_learns_without_divergence(digits):
-    from nca_lib.rule import NCA, RuleConfig
+    from nca_lib.model import NCA, ModelConfig
 
     torch.manual_seed(0)
-    run = new_run(NCA(RuleConfig(5, 4, 2, 0)), CONFIG)
+    run = new_run(NCA(ModelConfig(5, 4, 2, 0)), CONFIG)
     numbers = outcome(run, digits, CONFIG)
     assert numbers["kl"] == 0
     assert numbers["ink"] > 0
@@ -536,20 +536,20 @@ def test_a_rule_without_styles_learns_without_divergence(digits):
 
 
 def test_shares_of_the_ranks_add_up_to_the_whole():
-    rule = toy_rule(0.5, (0.125,))
-    toy.known_code(rule, [1.0], [0.5])
+    model = toy_model(0.5, (0.125,))
+    toy.known_code(model, [1.0], [0.5])
     digits = toy.bars([0, 1, 2, 3, 4] * 2, (1.0, 0.75, 0.5, 0.25, 0.0, *[0.0] * 5))
     config = replace(CONFIG, batch_size=8, pool_size=8, switch_share=0.25)
 
     def numbers_and_gradient(ranks):
-        run = filled_run(config, learning(rule))
+        run = filled_run(config, learning(model))
         run.iteration = 3
         full = run.pool.collect()
-        run.pool = Pool.empty(8, rule, ranks)
+        run.pool = Pool.empty(8, model, ranks)
         run.pool.load(full, 8)
-        rule.zero_grad()
+        model.zero_grad()
         numbers = grow_batch(run, draw_batch(run, digits, config), digits, config)
-        return numbers, torch.cat([p.grad.flatten() for p in rule.parameters()])
+        return numbers, torch.cat([p.grad.flatten() for p in model.parameters()])
 
     whole = numbers_and_gradient(Ranks())
     parts = [numbers_and_gradient(Ranks(number, 2)) for number in range(2)]
@@ -565,13 +565,13 @@ def test_the_toy_is_where_the_tests_think_it_is():
 
 def test_a_training_with_a_margin(digits):
     """Seeds, wounds and the pool have it; the shares of right pixels are those of the pictures."""
-    config = replace(CONFIG, margin=2, damage_share=1.0, switch_share=0.0)
-    run = filled_run(config, toy_rule().requires_grad_(True))
+    config = replace(CONFIG, margin=2, damage=1.0, switch_share=0.0)
+    run = filled_run(config, toy_model().requires_grad_(True))
     batch = draw_batch(run, digits, config)
     assert batch.states.shape[2:] == run.pool.states.shape[2:] == (32, 32)
     fresh = batch.states[: batch.fresh]
     assert torch.equal(fresh, seed_state(len(fresh), 5, (32, 32)))
     grow_batch(run, batch, digits, config)
     images = digits.images[:2]
-    drawn = widened(images, 2).expand(2, 5, 32, 32)
+    drawn = pad(images, 2).expand(2, 5, 32, 32)
     assert run.task.right(drawn, images, digits.labels[:2]).min() == 1

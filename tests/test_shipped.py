@@ -1,13 +1,12 @@
-"""The rules that come with the package still grow: loaded, grown on the CPU, read by the judge."""
+"""The models that come with the package still grow: loaded, grown on the CPU, read by the classifier."""
 
 import json
 from importlib.resources import files
 
 from nca_lib.cells import INK, seed_state
-from nca_lib.checkpoints import SHIPPED, load
-from nca_lib.data import load_digits
-from nca_lib.evaluation import pixel_accuracy, read_by_judge, redraw, regeneration
-from nca_lib.judge import load_judge
+from nca_lib.checkpoint import SHIPPED, load
+from nca_lib.classifier import load_classifier
+from nca_lib.evaluation import classify, pixel_accuracy, redraw, regeneration
 from nca_lib.reading import measure_reading
 
 import pytest
@@ -17,43 +16,43 @@ from safetensors import safe_open
 WEIGHTS = files("nca_lib") / "weights"
 
 
-def grow_from_the_prior(rule, labels):
+def grow_from_the_prior(model, labels):
     """Digits `[N, 1, 28, 28]` in drawn styles, after the steps of the training."""
     styles = torch.randn(
-        len(labels), rule.config.style_dim, generator=torch.Generator().manual_seed(0)
+        len(labels), model.config.style_dim, generator=torch.Generator().manual_seed(0)
     )
     with torch.inference_mode():
-        state = seed_state(len(labels), rule.config.channels)
-        steps = rule.trained_steps
-        genome = rule.genome(labels, styles)
-        state = rule.rollout(state, genome, steps, torch.arange(len(labels)))[-1]
+        state = seed_state(len(labels), model.config.channels)
+        steps = model.steps
+        condition = model.condition(labels, styles)
+        state = model.rollout(state, condition, steps, torch.arange(len(labels)))[-1]
     return state[:, INK : INK + 1].clamp(0, 1)
 
 
 def test_unified_grows_all_digits():
     labels = torch.arange(10).repeat_interleave(20)
-    read, _ = read_by_judge(load_judge(), grow_from_the_prior(load("unified"), labels))
+    read, _ = classify(load_classifier(), grow_from_the_prior(load("unified"), labels))
     assert (read == labels).double().mean() > 0.95
 
 
 @pytest.mark.parametrize("digit", range(10))
 def test_each_digit_rule_grows_its_digit(digit):
     labels = torch.full((30,), digit)
-    rule = load(f"digit-{digit}")
-    assert rule.record["digits"] == [digit]
-    read, _ = read_by_judge(load_judge(), grow_from_the_prior(rule, labels))
+    model = load(f"digit-{digit}")
+    assert model.metadata["digits"] == [digit]
+    read, _ = classify(load_classifier(), grow_from_the_prior(model, labels))
     assert (read == labels).double().mean() > 0.9
 
 
 def test_unified_redraws_digits_it_never_saw():
     digits = load_digits("embedded").test.limit(100)
-    rule = load("unified")
-    steps = rule.trained_steps
-    states = redraw(rule, digits, (steps, 10 * steps))
+    model = load("unified")
+    steps = model.steps
+    states = redraw(model, digits, (steps, 10 * steps))
     grown, later = states[:, :, :1]
     assert pixel_accuracy(grown, digits.images) > 0.975
     assert pixel_accuracy(later, digits.images) > 0.97  # and keeps them in their place
-    healed = regeneration(rule, digits, states[0], steps, seed=0)
+    healed = regeneration(model, digits, states[0], steps, seed=0)
     whole = healed.pop("none")  # the same digits at the same steps, without a wound
     assert len(healed) == 10
     for name, row in healed.items():
@@ -64,8 +63,8 @@ def test_unified_redraws_digits_it_never_saw():
 
 def test_restore_sharpens_a_blur():
     digits = load_digits("embedded").test.limit(100)
-    rule = load("restore")
-    grown = redraw(rule, digits, (rule.trained_steps,))[-1, :, :1]
+    model = load("restore")
+    grown = redraw(model, digits, (model.steps,))[-1, :, :1]
     assert pixel_accuracy(grown, digits.images) > 0.99
 
 
@@ -75,7 +74,7 @@ def test_reader_reads_digits_it_never_saw():
     assert found["after_60_steps"]["cells"] > 0.93
     assert found["after_200_steps"]["cells"] > 0.93
     assert found["after_200_steps"]["agree"] > 0.8
-    assert found["replaced"]["read"] > 0.9  # another digit, laid under them
+    assert found["replaced"]["classify"] > 0.9  # another digit, laid under them
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -88,4 +87,4 @@ def test_shipped_file_is_small_tells_its_training_and_has_a_card(name):
     card = "digits" if name.startswith("digit") else name
     text = (WEIGHTS / f"{card}.md").read_text()
     assert "nca " in text  # the command that makes it again
-    assert load(name).rule_parameters <= (25_000 if name == "reader" else 60_000)
+    assert load(name).parameter_count <= (25_000 if name == "reader" else 60_000)

@@ -8,19 +8,19 @@ import subprocess
 import sys
 from dataclasses import replace
 
-from nca_lib.cells import ANCHOR, seed_state
-from nca_lib.checkpoints import load, read_tensors
-from nca_lib.dataset import Pictures
-from nca_lib.errors import InputError
-from nca_lib.rule import RuleConfig
+from nca_lib.cells import ORIGIN, seed_state
+from nca_lib.checkpoint import load, read_tensors
+from nca_lib.data import Pictures
+from nca_lib.inputs import InputError
+from nca_lib.model import ModelConfig
 from nca_lib.training import (
     Outputs,
     Stopped,
     TrainingConfig,
     TrainingDiverged,
-    anchor_target,
+    alive_target,
     growth_losses,
-    life_target,
+    origin_target,
     second_half,
     train,
 )
@@ -29,13 +29,13 @@ from nca_lib.training.batch import draw_batch
 from nca_lib.training.loop import training_step
 from nca_lib.training.optimisers import learning_rate
 from nca_lib.training.pool import Pool
-from nca_lib.training.pretraining import initial_rule, merge, pretrain, widen
+from nca_lib.training.pretrain import initial_model, merge, pretrain, widen
 from nca_lib.training.run import new_run
 
 import pytest
 import torch
 
-RULE = RuleConfig(channels=6, hidden=16, label_dim=4, style_dim=3)
+RULE = ModelConfig(channels=6, hidden=16, label_dim=4, style_dim=3)
 CONFIG = TrainingConfig(
     iterations=8,
     batch_size=4,
@@ -70,7 +70,7 @@ def assert_same_run(a, b):
 
 def test_loss_falls(digits):
     config = replace(CONFIG, iterations=120, loss_steps=(12, 16), pool_share=0.0, batch_size=8)
-    log = train(initial_rule(RuleConfig(8, 32), 0), digits, config, log_every=1, progress=False)
+    log = train(initial_model(ModelConfig(8, 32), 0), digits, config, log_every=1, progress=False)
     first, last = (sum(e["ink"] for e in part) / 5 for part in (log[:5], log[-5:]))
     assert last < 0.7 * first, (first, last)
 
@@ -78,20 +78,20 @@ def test_loss_falls(digits):
 RULES = {
     "grow": RULE,
     "restore": replace(RULE, style_dim=0),
-    "read": RuleConfig(channels=13, hidden=8, label_dim=0, style_dim=0, held=(0, 1)),
+    "classify": ModelConfig(channels=13, hidden=8, label_dim=0, style_dim=0, frozen=(0, 1)),
 }
 
 
 @pytest.mark.parametrize("task", RULES)
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, digits, task):
-    config = replace(CONFIG, task=task, damage_share=0.5, blurs=("box3", "gauss"), noise=0.1)
-    rule = RULES[task]
+    config = replace(CONFIG, task=task, damage=0.5, blurs=("box3", "gauss"), noise=0.1)
+    model = RULES[task]
     outputs = {name: Outputs(tmp_path / name, "unified") for name in ("whole", "broken")}
-    train(initial_rule(rule, 0), digits, config, outputs["whole"], log_every=1, progress=False)
+    train(initial_model(model, 0), digits, config, outputs["whole"], log_every=1, progress=False)
     asked = iter([False, False, False, False, True])
     with pytest.raises(Stopped, match=r"after iteration 5 of 8.*--resume"):
         train(
-            initial_rule(rule, 0),
+            initial_model(model, 0),
             digits,
             config,
             outputs["broken"],
@@ -100,7 +100,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, digits, task):
             progress=False,
         )
     train(
-        initial_rule(rule, 1),
+        initial_model(model, 1),
         digits,
         config,
         outputs["broken"],
@@ -116,7 +116,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, digits, task):
 
     assert log("whole") == log("broken")
     assert torch.equal(
-        load(outputs["whole"].rule).update.weight, load(outputs["broken"].rule).update.weight
+        load(outputs["whole"].model).output.weight, load(outputs["broken"].model).output.weight
     )
 
 
@@ -124,11 +124,11 @@ KILLED = """
 import sys, torch
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_training import CONFIG, RULE, replace, initial_rule, train, Outputs, Pictures, Stopped
+from test_training import CONFIG, RULE, replace, initial_model, train, Outputs, Pictures, Stopped
 images = torch.zeros(30, 1, 28, 28); images[:, 0, 8:20, 10:13] = 1.0
 config = replace(CONFIG, iterations=400)
 try:
-    train(initial_rule(RULE, 0), Pictures(images, torch.arange(30) % 10), config,
+    train(initial_model(RULE, 0), Pictures(images, torch.arange(30) % 10), config,
           Outputs(Path(sys.argv[1]), "unified"), resume=True, save_every=20,
           on_iteration=lambda i: print(i, flush=True), progress=False)
 except Stopped as error:
@@ -169,30 +169,30 @@ def test_a_killed_process_goes_on_bit_for_bit(tmp_path, number):
 
 def test_resume_refuses_other_settings_and_new_runs_refuse_old_outputs(tmp_path, digits):
     outputs = Outputs(tmp_path, "unified")
-    train(initial_rule(RULE, 0), digits, CONFIG, outputs, progress=False)
-    before = outputs.rule.read_bytes()
-    for config, rule, message in [
+    train(initial_model(RULE, 0), digits, CONFIG, outputs, progress=False)
+    before = outputs.model.read_bytes()
+    for config, model, message in [
         (
             replace(CONFIG, learning_rate=0.1),
             RULE,
             r"learning_rate = 0.002, now it is 0.1",
         ),
-        (CONFIG, replace(RULE, hidden=17), r"rule\.hidden = 16, now it is 17"),
+        (CONFIG, replace(RULE, hidden=17), r"model\.hidden = 16, now it is 17"),
     ]:
         with pytest.raises(InputError, match=message):
-            train(initial_rule(rule, 0), digits, config, outputs, resume=True, progress=False)
+            train(initial_model(model, 0), digits, config, outputs, resume=True, progress=False)
     with pytest.raises(InputError, match="exists: continue it with --resume"):
-        train(initial_rule(RULE, 0), digits, CONFIG, outputs, progress=False)
-    assert outputs.rule.read_bytes() == before
+        train(initial_model(RULE, 0), digits, CONFIG, outputs, progress=False)
+    assert outputs.model.read_bytes() == before
 
 
 def test_a_finished_run_is_loaded_and_left(tmp_path, digits):
     outputs = Outputs(tmp_path, "unified")
-    rule = initial_rule(RULE, 0)
-    train(rule, digits, CONFIG, outputs, progress=False)
-    again = initial_rule(RULE, 7)
+    model = initial_model(RULE, 0)
+    train(model, digits, CONFIG, outputs, progress=False)
+    again = initial_model(RULE, 7)
     train(again, digits, CONFIG, outputs, resume=True, progress=False)
-    assert torch.equal(again.update.weight, rule.update.weight)
+    assert torch.equal(again.output.weight, model.output.weight)
 
 
 def test_a_loss_that_is_not_finite_says_where_and_what_to_try(tmp_path, digits):
@@ -200,43 +200,43 @@ def test_a_loss_that_is_not_finite_says_where_and_what_to_try(tmp_path, digits):
 
     def poison(iteration):
         if iteration == 5:
-            rule.update.weight.data.fill_(float("nan"))
+            model.output.weight.data.fill_(float("nan"))
 
-    rule = initial_rule(RULE, 0)
+    model = initial_model(RULE, 0)
     with pytest.raises(TrainingDiverged, match=r"iteration 6\..*last good state.*--learning-rate"):
-        train(rule, digits, CONFIG, outputs, save_every=4, on_iteration=poison, progress=False)
+        train(model, digits, CONFIG, outputs, save_every=4, on_iteration=poison, progress=False)
     _, metadata = weights_of(tmp_path)
     assert metadata["progress"]["iteration"] == 4
-    assert not outputs.rule.exists()
+    assert not outputs.model.exists()
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), 1e30])
 def test_a_sample_that_explodes_does_not_end_the_training(digits, poison):
     """Found in a long training: one pooled sample in thousands of iterations, and all was over."""
     config = replace(CONFIG, iterations=40)
-    run = new_run(initial_rule(RULE, 0), config)
+    run = new_run(initial_model(RULE, 0), config)
     while not run.pool.full:
         training_step(run, digits, config)
     run.iteration = config.iterations // 2
-    before = run.rule.told.weight.clone()
+    before = run.model.from_condition.weight.clone()
     run.pool.states[::3, 3, 10:20, 10:20] = poison
     run.pool.states[::3, 1] = 1.0
     for _ in range(30):
         assert math.isfinite(training_step(run, digits, config)["loss"])
-    assert not torch.equal(run.rule.told.weight, before)
+    assert not torch.equal(run.model.from_condition.weight, before)
     assert (run.pool.states.abs() < 1e3).all(1).float().mean() > 0.9
 
 
 def test_a_batch_that_explodes_is_drawn_anew(digits, monkeypatch):
     right, calls = growth_losses, []
 
-    def explode_twice(frames, images, config, critic):
+    def explode_twice(frames, images, config, perceptual):
         calls.append(images)
-        losses = right(frames, images, config, critic)
+        losses = right(frames, images, config, perceptual)
         return losses if len(calls) > 2 else losses._replace(ink=losses.ink * math.inf)
 
     monkeypatch.setattr(run_module, "growth_losses", explode_twice)
-    run = new_run(initial_rule(RULE, 0), CONFIG)
+    run = new_run(initial_model(RULE, 0), CONFIG)
     assert math.isfinite(training_step(run, digits, CONFIG)["loss"])
     assert (len(calls), run.iteration) == (3, 1)
     assert not torch.equal(calls[0], calls[2])
@@ -256,28 +256,28 @@ def test_tissue_surrounds_the_ink_and_fills_its_holes():
     ring = torch.zeros(1, 1, 28, 28)
     ring[:, :, 6:21, 9:18] = 1.0
     ring[:, :, 8:19, 11:16] = 0.0  # a hole 5 cells wide
-    tissue = life_target(ring)
+    tissue = alive_target(ring)
     assert tissue[0, 0, 4:23, 7:20].all()
     assert tissue.sum() == 19 * 13
     apart = torch.zeros(1, 1, 28, 28)
     apart[:, :, :, 2] = apart[:, :, :, 25] = 1.0
-    assert not life_target(apart)[0, 0, :, 10:18].any()  # too far to be a hole
+    assert not alive_target(apart)[0, 0, :, 10:18].any()  # too far to be a hole
 
 
 def test_tissue_keeps_away_from_the_edge():
-    """Where it touched the edge, rules took their bearings from there, not from the anchor."""
+    """Where it touched the edge, models took their bearings from there, not from the anchor."""
     digit = torch.zeros(1, 1, 28, 28)
     digit[:, :, 4:24, 4:24] = 1.0  # as large as MNIST's digits are
-    tissue = life_target(digit)[0, 0]
+    tissue = alive_target(digit)[0, 0]
     assert tissue[2:26, 2:26].all()
     assert tissue.sum() == 24 * 24
 
 
 def test_the_anchor_is_where_the_seed_is():
     images = torch.rand(2, 1, 28, 28)
-    assert torch.equal(anchor_target(images), seed_state(2, 3)[:, ANCHOR : ANCHOR + 1])
+    assert torch.equal(origin_target(images), seed_state(2, 3)[:, ORIGIN : ORIGIN + 1])
     frames = seed_state(2, 6).repeat(2, 1, 1, 1, 1)  # [R, B, C, H, W]
-    config = replace(CONFIG, anchor_weight=1.0)
+    config = replace(CONFIG, origin_weight=1.0)
     assert growth_losses(frames, images, config).anchor == 0
     moved = growth_losses(frames.roll(1, 3), images, config)
     assert moved.anchor.item() == pytest.approx(2 / 784)  # gone here, there too much
@@ -300,8 +300,8 @@ def test_loss_steps_lie_in_the_second_half():
 
 
 def test_pool_fills_up_then_mixes():
-    rule = initial_rule(replace(RULE, channels=2, style_dim=1), 0)
-    pool, generator = Pool.empty(10, rule), torch.Generator().manual_seed(0)
+    model = initial_model(replace(RULE, channels=2, style_dim=1), 0)
+    pool, generator = Pool.empty(10, model), torch.Generator().manual_seed(0)
     for expected in ([0, 1, 2, 3], [4, 5, 6, 7], [8, 9]):
         taken, given = pool.choose_slots(2, 2, generator)
         assert len(taken) == 0
@@ -314,7 +314,7 @@ def test_pool_fills_up_then_mixes():
 
 def test_pooled_samples_are_damaged_switched_or_just_go_on(digits):
     config = replace(CONFIG, batch_size=16, pool_size=16, pool_start=0.0, pool_share=0.5)
-    run = new_run(initial_rule(RULE, 0), config)
+    run = new_run(initial_model(RULE, 0), config)
     slots = torch.arange(16)
     styles = torch.rand(16, 3)
     run.pool.filled = 16
@@ -338,14 +338,14 @@ def test_pooled_samples_are_damaged_switched_or_just_go_on(digits):
 
 def test_something_always_grows_from_its_start(digits):
     config = replace(CONFIG, pool_share=1.0, pool_start=0.0)
-    history = train(initial_rule(RULE, 0), digits, config, log_every=1, progress=False)
+    history = train(initial_model(RULE, 0), digits, config, log_every=1, progress=False)
     assert all(0 <= record["pixel_accuracy"] <= 1 for record in history)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"damage_share": 0.7, "switch_share": 0.7}, "together"),
+        ({"damage": 0.7, "switch_share": 0.7}, "together"),
         ({"iterations": 0}, "iterations"),
         ({"loss_steps": ()}, "loss_steps"),
         ({"loss_steps": (3, 3)}, "increasing"),
@@ -365,54 +365,54 @@ def test_pretraining_gives_a_rule_for_each_digit(tmp_path, digits):
     files = pretrain(RULE, digits, config, tmp_path, workers=2, only=(0, 7), progress=False)
     assert [f.name for f in files] == ["digit-0.safetensors", "digit-7.safetensors"]
     zero, seven = map(load, files)
-    assert not torch.equal(zero.update.weight, seven.update.weight)
-    assert seven.record["digits"] == [7]
+    assert not torch.equal(zero.output.weight, seven.output.weight)
+    assert seven.metadata["digits"] == [7]
     again = pretrain(RULE, digits, config, tmp_path, only=(0, 7), resume=True, progress=False)
-    assert torch.equal(load(again[0]).update.weight, zero.update.weight)
+    assert torch.equal(load(again[0]).output.weight, zero.output.weight)
 
 
 def test_merging():
-    rules = [initial_rule(RULE, 10 + d) for d in range(10)]
-    mean = merge(rules, "mean")
-    torch.testing.assert_close(mean.perceived.weight, sum(r.perceived.weight for r in rules) / 10)
-    for d, rule in enumerate(rules):
-        assert torch.equal(mean.genome.labels.weight[d], rule.genome.labels.weight[d])
-    assert torch.equal(merge(rules, "last").perceived.weight, rules[9].perceived.weight)
-    scratch = merge(rules, "scratch", seed=4)
-    assert torch.equal(scratch.perceived.weight, initial_rule(RULE, 4).perceived.weight)
-    with pytest.raises(InputError, match="9 rules"):
-        merge(rules[:9], "mean")
+    models = [initial_model(RULE, 10 + d) for d in range(10)]
+    mean = merge(models, "mean")
+    torch.testing.assert_close(mean.hidden.weight, sum(r.hidden.weight for r in models) / 10)
+    for d, model in enumerate(models):
+        assert torch.equal(mean.conditioning.labels.weight[d], model.conditioning.labels.weight[d])
+    assert torch.equal(merge(models, "last").hidden.weight, models[9].hidden.weight)
+    scratch = merge(models, "scratch", seed=4)
+    assert torch.equal(scratch.hidden.weight, initial_model(RULE, 4).hidden.weight)
+    with pytest.raises(InputError, match="9 models"):
+        merge(models[:9], "mean")
     with pytest.raises(InputError, match="digit 3 has another configuration"):
-        merge([*rules[:3], initial_rule(replace(RULE, hidden=8), 0), *rules[4:]], "mean")
+        merge([*models[:3], initial_model(replace(RULE, hidden=8), 0), *models[4:]], "mean")
 
 
 def test_a_wider_rule_does_the_same_and_can_learn_more(digits):
-    rule = initial_rule(RULE, 1)
-    torch.nn.init.normal_(rule.update.weight, std=0.1)
-    wide = widen(rule, 24)
-    genome = rule.genome(torch.tensor([3]))
-    torch.testing.assert_close(wide.genome(torch.tensor([3])), genome)
-    frames = [r.rollout(seed_state(1, 6), genome, 8, torch.tensor([0])) for r in (rule, wide)]
+    model = initial_model(RULE, 1)
+    torch.nn.init.normal_(model.output.weight, std=0.1)
+    wide = widen(model, 24)
+    condition = model.condition(torch.tensor([3]))
+    torch.testing.assert_close(wide.conditioning(torch.tensor([3])), condition)
+    frames = [r.rollout(seed_state(1, 6), condition, 8, torch.tensor([0])) for r in (model, wide)]
     torch.testing.assert_close(*frames)
-    assert wide.perceived.weight[16:].abs().min() > 0  # new units perceive,
-    assert not wide.update.weight[:, 16:].any()  # and change nothing yet
+    assert wide.hidden.weight[16:].abs().min() > 0  # new units perceive,
+    assert not wide.output.weight[:, 16:].any()  # and change nothing yet
     train(wide, digits, replace(CONFIG, iterations=2), progress=False)
-    assert wide.update.weight[:, 16:].any()
-    with pytest.raises(InputError, match="hidden is 8, the rule has 16"):
-        widen(rule, 8)
+    assert wide.output.weight[:, 16:].any()
+    with pytest.raises(InputError, match="hidden is 8, the model has 16"):
+        widen(model, 8)
 
 
 @pytest.mark.parametrize("task", RULES)
 def test_training_in_double_precision(digits, task):
-    """The rule's type is the training's, throughout; in its first steps it is the same training."""
+    """The model's type is the training's, throughout; in its first steps it is the same training."""
     config = replace(CONFIG, task=task, iterations=4, pool_start=0.0)
     logs = {}
     for dtype in (torch.float32, torch.float64):
-        rule = initial_rule(RULES[task], 0).to(dtype)
-        logs[dtype] = train(rule, digits, config, log_every=1, progress=False)
-        assert {p.dtype for p in rule.parameters()} == {dtype}
-        state = seed_state(1, rule.config.channels).to(dtype)
-        assert rule.rollout(state, rule.genome(3), 4, 0).dtype == dtype
+        model = initial_model(RULES[task], 0).to(dtype)
+        logs[dtype] = train(model, digits, config, log_every=1, progress=False)
+        assert {p.dtype for p in model.parameters()} == {dtype}
+        state = seed_state(1, model.config.channels).to(dtype)
+        assert model.rollout(state, model.condition(3), 4, 0).dtype == dtype
     for single, double in zip(*logs.values(), strict=True):
         assert single["loss"] == pytest.approx(double["loss"], rel=2e-2)
     assert logs[torch.float32] != logs[torch.float64]
@@ -432,13 +432,13 @@ def test_training_in_double_precision(digits, task):
 )
 def test_pictures_that_cannot_be_trained_with(images, labels, message):
     with pytest.raises(InputError, match=message):
-        train(initial_rule(RULE, 0), Pictures(images, labels), CONFIG, progress=False)
+        train(initial_model(RULE, 0), Pictures(images, labels), CONFIG, progress=False)
 
 
 def test_any_integer_type_serves_as_labels(digits):
     small = Pictures(digits.images, digits.labels.to(torch.uint8))
     logs = [
-        train(initial_rule(RULE, 0), given, CONFIG, log_every=1, progress=False)
+        train(initial_model(RULE, 0), given, CONFIG, log_every=1, progress=False)
         for given in (digits, small)
     ]
     assert [r["loss"] for r in logs[0]] == [r["loss"] for r in logs[1]]

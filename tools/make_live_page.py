@@ -1,8 +1,7 @@
-"""The live rule as one page that needs nothing else: `python tools/make_live_page.py`.
+"""The live model as one page that needs nothing else: `python tools/make_live_page.py`.
 
-It writes docs/live.html: page.html with the live rule's module and the unified rule's file inside,
-and the directions in the space of styles that change slant, weight and width. And docs/live.png, a
-picture of it, which Chromium takes.
+It writes docs/live.html: page.html with the live model's module, the unified model's file and the
+directions of style inside. And docs/live.png, a picture of the page, which Chromium takes.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from pathlib import Path
 
 import nca_lib
 from nca_lib import live
-from nca_lib.checkpoints import resolve, write_atomically
+from nca_lib.checkpoint import resolve, write_atomically
 
+from browsers import chromium
 from PIL import Image
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "live.html"
@@ -25,13 +25,13 @@ PICTURE = PAGE.with_suffix(".png")  # for the README
 MOST = 500_000  # bytes of the page
 
 
-def make_page(rule_name: str = "unified") -> str:
+def make_page() -> str:
     """The text of the page."""
-    content, rule = resolve(rule_name).read_bytes(), nca_lib.load(rule_name)
+    content, model = resolve("unified").read_bytes(), nca_lib.load("unified")
     fills = {
-        "size": f"{rule.rule_parameters:,}",
-        "rule": base64.b64encode(content).decode(),
-        "directions": json.dumps(live.directions(rule)),
+        "size": f"{model.parameter_count:,}",
+        "model": base64.b64encode(content).decode(),
+        "directions": json.dumps(live.directions(model)),
         "module": live.module(),
     }
     text = (files("nca_lib") / "live" / "page.html").read_text(encoding="utf-8")
@@ -43,11 +43,7 @@ def make_page(rule_name: str = "unified") -> str:
 
 def picture_of(page: Path) -> bytes:
     """A PNG of the page in a window of 1280 x 800, a digit with a fresh cut in it."""
-    sys.path.insert(0, str(page.parents[1] / "tests" / "browser"))
-    from chromium import CHROMIUM, FLAGS, sync_playwright  # whoever only makes the text needs none
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as browser:
         tab = browser.new_page(viewport={"width": 1280, "height": 800})
         tab.emulate_media(reduced_motion="reduce")  # grown, and time stands still
         tab.goto(page.as_uri())
@@ -56,14 +52,13 @@ def picture_of(page: Path) -> bytes:
         for _ in range(3):
             tab.evaluate("live.live.stepOnce()")
         content = tab.screenshot()
-        browser.close()
     small = Image.open(io.BytesIO(content)).convert("RGB").quantize(64)
     small.save(packed := io.BytesIO(), format="PNG", optimize=True)
     return packed.getvalue()
 
 
 if __name__ == "__main__":
-    page = make_page(*sys.argv[1:]).encode()
+    page = make_page().encode()
     if len(page) > MOST:
         sys.exit(f"the page has {len(page):,} bytes, more than {MOST:,}: it was not written")
     write_atomically(PAGE, page)

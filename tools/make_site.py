@@ -1,8 +1,8 @@
-"""The site, static, for any server or none: the live rule, the chapters, the API: `make site`.
+"""Build the static site: the live model, the chapters, the API. `make site`
 
-The pages are put together in a folder that looks like the repository, so that the links between
-them hold; Sphinx makes HTML of them (docs/site/conf.py). Chapters with widgets are run for it, and
-what Jupyter saves of each widget goes into the page, which brings it to life by itself.
+The pages are collected in a folder that looks like the repository, so that the links between them
+hold; Sphinx turns them into HTML (docs/site/conf.py). Chapters with widgets are run, and the state
+that Jupyter saves of each widget goes into the page, where it works without a kernel.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ import ast
 import json
 import os
 import re
-import runpy
 import shutil
 import sys
 import tempfile
 from html import escape
 from pathlib import Path
 
-from nca_lib.live import module
-
 import nbformat
+from folders import replace_folder
 from make_live_page import PAGE, make_page
+from modules import ORDER
 from nbclient import NotebookClient
 from run_notebooks import TIMEOUT, WIDGET, pictures_in, shows_widget
 from sphinx.cmd.build import build_main
@@ -30,35 +29,33 @@ ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = ROOT / "docs" / "site"
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 PAGES = ["README.md", "CONTRIBUTING.md"]  # the others are found through their links
-ORDER = runpy.run_path(str(ROOT / "tests" / "test_structure.py"))["ORDER"]
-MODULES = [name for name in ORDER if name != "exercises"]
 LINK = re.compile(r"(?<=\]\()(?!https?:|#)[^)#\s]+")
-FIGURES = ("film_strip", "film_strips", "mosaic", "new_figure")  # they are given a title
-STILL = "This one asks Python for each picture: <code>make lab</code> opens the notebook."
+FIGURES = ("film_strip", "film_strips", "mosaic", "new_figure")  # they take a title
+STILL = "This slider needs Python: <code>make lab</code> opens the notebook."
 
 
 class Stage:
-    """The folder that Sphinx reads: it gets pages, and all that they link to."""
+    """The folder that Sphinx reads: pages, and everything that they link to."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.linked: list[Path] = []  # pages that were linked to
+        self.linked: list[Path] = []  # pages that other pages link to
 
     def write(self, path: Path | str, text: str) -> None:
-        """Write a file, given by its place in the repository."""
+        """Write a file; `path` is its place in the repository."""
         place = self.folder / (ROOT / path).relative_to(ROOT)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text, encoding="utf-8")
 
     def link(self, text: str, page: Path) -> str:
-        """The text of a page with its links as they have to be on the site."""
+        """The text of a page, its links changed to those of the site."""
         return LINK.sub(lambda match: self.link_to(match[0], page), text)
 
     def link_to(self, link: str, page: Path) -> str:
         target = Path(os.path.normpath(page.parent / link))
         inner = target.relative_to(ROOT).as_posix()
         name = inner.removeprefix("nca_lib/").removesuffix(".py").replace("/", ".")
-        if name in MODULES or target == PAGE:  # elsewhere than in the repository
+        if name in ORDER or target == PAGE:  # elsewhere than in the repository
             place = "index.md" if target == PAGE else f"api/{name}.rst"
             return os.path.relpath(ROOT / place, page.parent).replace(os.sep, "/")
         if target.is_dir():
@@ -76,9 +73,9 @@ class Stage:
 
 
 def run_chapter(path: Path):
-    """A chapter with its outputs, and what is saved of its widgets: models by their numbers.
+    """A chapter with its outputs, and the saved state of its widgets, by their model's id.
 
-    It is run up to the last cell that shows one; the outputs from there on are the stored ones.
+    Cells are run up to the last one that shows a widget; later cells keep their stored outputs.
     """
     notebook = nbformat.read(path, 4)
     with_widget = [
@@ -105,14 +102,14 @@ def image(content: str, name: str) -> str:
 
 
 def on_page(number: str, models: dict, data: dict, scripts: list[str]) -> str:
-    """A widget as HTML; its script is added to `scripts`, unless an earlier one had the same.
+    """A widget as HTML; adds its script to `scripts`, unless an earlier widget has the same.
 
-    What is not ours needs a kernel: of that only the images are shown.
+    Widgets of other libraries need a kernel: of those the page shows the images alone.
     """
     model = models[number]
     if model["model_name"] != "AnyModel":
-        shown = "".join(image(content, "the picture") for content in pictures_in(models, number))
-        return f'<div class="nca-still">{shown}<p>{STILL}</p></div>'
+        images = "".join(image(content, "the picture") for content in pictures_in(models, number))
+        return f'<div class="nca-still">{images}<p>{STILL}</p></div>'
     script = model["state"].pop("_esm")
     if script not in scripts:
         scripts.append(script)
@@ -131,7 +128,7 @@ def bring_to_life(notebook, models: dict) -> None:
                 text = on_page(number, models, output.data, scripts)
                 output.data = nbformat.from_dict({"text/html": text})
     if scripts:
-        mounting = module("page_model.js") + (SETTINGS / "alive.js").read_text(encoding="utf-8")
+        mounting = (SETTINGS / "alive.js").read_text(encoding="utf-8")
         text = (
             f'<script type="application/json" id="nca-scripts">{inline(scripts)}</script>\n'
             f'<script type="module">\n{mounting}</script>'
@@ -165,7 +162,7 @@ def stage_chapter(path: Path, stage: Stage) -> None:
 
 
 def stage_texts(stage: Stage) -> None:
-    """The texts of the repository, from README on."""
+    """The texts of the repository: README, and what can be reached from it through links."""
     stage.linked += [ROOT / page for page in PAGES]
     done = set()
     while stage.linked:
@@ -178,19 +175,19 @@ def stage_texts(stage: Stage) -> None:
 
 
 def stage_cards(stage: Stage) -> None:
-    """What is told of each rule that comes with the package."""
+    """The cards of the models that come with the package."""
     folder = ROOT / "nca_lib" / "weights"
     names = sorted(path.stem for path in folder.glob("*.md"))
     for name in names:
         stage.write(folder / f"{name}.md", (folder / f"{name}.md").read_text(encoding="utf-8"))
-    lines = ["# The trained rules", "They come with the package.", "```{toctree}"]
+    lines = ["# The trained models", "They come with the package.", "```{toctree}"]
     stage.write(folder / "README.md", "\n".join([*lines, *reversed(names), "```"]))
 
 
 def stage_api(stage: Stage) -> None:
-    """A page for each module, and a list of them in the reading order."""
+    """A page for each module, and a list of them in reading order."""
     rows, contents = ["| module | what it holds |", "| --- | --- |"], []
-    for name in MODULES:
+    for name in ORDER:
         folder = ROOT / "nca_lib" / name.replace(".", "/")
         path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
         what = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).splitlines()[0]
@@ -199,13 +196,13 @@ def stage_api(stage: Stage) -> None:
         stage.write(f"api/{name}.rst", page)
         rows.append(f"| [`{name}`]({name}.rst) | {what} |")
         contents.append(f"{name} <{name}>")
-    said = "In the order in which a state flows: no module imports what stands below it."
+    said = "In reading order: no module imports one that stands below it."
     contents = ["```{toctree}", ":hidden:", "", *contents, "```"]
     stage.write("api/index.md", "\n".join(["# API", "", said, "", *rows, "", *contents, ""]))
 
 
 def stage_front(stage: Stage) -> None:
-    """The live rule as in docs/live.html, and the ways from there."""
+    """The live model as in docs/live.html, and links to everything else."""
     page, readme = make_page(), (ROOT / "README.md").read_text(encoding="utf-8")
     header = re.search(r"<header>\s*<h1>(.+?)</h1>(.+?)</header>", page, re.S)
     rest = re.search(r"<noscript>.+?</noscript>", page, re.S)[0]
@@ -223,7 +220,7 @@ def stage_front(stage: Stage) -> None:
 
 
 def make_site(site: Path) -> int:
-    """Build the site; 0 if all went well, else what was there stays."""
+    """Build the site; returns 0 if it succeeded, else the old site stays."""
     with tempfile.TemporaryDirectory() as folder:
         stage = Stage(Path(folder) / "pages")
         for path in CHAPTERS:
@@ -233,8 +230,7 @@ def make_site(site: Path) -> int:
         options = ["-q", "-W", "--keep-going", "-c", str(SETTINGS), "-d", f"{folder}/doctrees"]
         code = build_main([*options, str(stage.folder), f"{folder}/html"])
         if code == 0:
-            shutil.rmtree(site, ignore_errors=True)
-            shutil.copytree(f"{folder}/html", site)
+            replace_folder(Path(folder) / "html", site)
     return code
 
 

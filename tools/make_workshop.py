@@ -1,7 +1,7 @@
-"""Make a workshop's folder, for a USB stick, from the chapters: `make workshop`.
+"""Make a folder for a workshop, on a USB stick, from the chapters: `make workshop`.
 
-`student/` has stubs where `solution/`, the chapters as they are stored, has the answers. The tags
-of the cells say what is what; so there is no second copy to keep in step.
+`student/` has stubs where `solution/`, the chapters as stored, has the answers. Tags on the cells
+tell tasks, solutions and checks apart, so that there is one source for both editions.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 import nbformat
+from folders import replace_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPERS = ["docs/teaching.md", "docs/handout.md"]
@@ -286,16 +287,11 @@ class Folder:
 
 
 def make_workshop(out: Path, root: Path = ROOT) -> None:
-    """Write the folder; what is wrong in a chapter raises AuthorError, and nothing is written."""
-    ours = out / "README.txt"
-    if out.exists() and not (
-        ours.exists() and ours.read_text(encoding="utf-8")[:20] == README[:20]
-    ):
-        raise AuthorError(f"{out} exists and is no workshop's folder: give --out another name")
+    """Write the folder. A mistake in a chapter raises AuthorError before anything is written."""
     with tempfile.TemporaryDirectory() as folder:
-        Folder(Path(folder) / "workshop", root).fill()
-        shutil.rmtree(out, ignore_errors=True)
-        shutil.copytree(f"{folder}/workshop", out)
+        made = Path(folder) / "workshop"
+        Folder(made, root).fill()
+        replace_folder(made, out)
 
 
 def main() -> None:

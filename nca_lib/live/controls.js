@@ -1,4 +1,4 @@
-// Names, keys, elements and controls of which the panel is made.
+// Elements and controls that the panel, the canvases and the player are made of.
 
 /** Where the arrow keys go, [down, right]. */
 export const MOVES = {
@@ -10,14 +10,6 @@ export const between = (value, least, most) => Math.min(most, Math.max(least, va
 /** A name with its article. */
 export function an(name) {
   return `${/^(8|11$|18$|[aeio])/i.test(name) ? "an" : "a"} ${name}`;
-}
-
-/**
- * Fingers on this element are ours alone. Otherwise a quick stroke counts as a scroll that glides
- * on, and the next tap, on a button, only stops it.
- */
-export function keepTouches(element) {
-  element.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
 }
 
 /**
@@ -35,7 +27,24 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** A slider with its name and what it stands at; `text` says a value in words. */
+/**
+ * A canvas that takes pointer and keys; `on` are functions for its events. Touches don't scroll:
+ * otherwise a quick stroke counts as a scroll that glides on, and the next tap only stops it.
+ */
+export function makeCanvas(properties, on) {
+  const canvas = make("canvas", { tabIndex: 0, role: "application", ...properties });
+  canvas.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
+  for (const [name, handle] of Object.entries(on)) canvas.addEventListener(name, handle);
+  return canvas;
+}
+
+/** Keep a key press from scrolling the page, and from a notebook's shortcuts. */
+export function consume(event) {
+  event.preventDefault();
+  event.stopPropagation();
+}
+
+/** A slider with its name and its value; `text` puts a value into words. */
 export function slider(name, { min, max, step, value, text }, changed) {
   const input = make("input", { type: "range", min, max, step, value });
   const shown = make("span", { className: "nca-value", "aria-hidden": "true" });
@@ -49,34 +58,30 @@ export function slider(name, { min, max, step, value, text }, changed) {
   return { element, set(value) { input.value = value; show(); } };
 }
 
-/** Buttons of which one is pressed: `options` are [value, text, title]. */
-export function choice(name, options, value, chosen, className = "nca-choice") {
-  const element = make("div", { className, role: "group", "aria-label": name });
-  const buttons = options.map(([own, text, title]) => {
-    const button = make("button", { type: "button", title: title ?? "" }, text);
-    button.addEventListener("click", () => { set(own); chosen(own); });
-    return [own, button];
-  });
-  const set = (value) => {
-    for (const [own, button] of buttons) button.setAttribute("aria-pressed", own === value);
-  };
-  element.append(...buttons.map(([, button]) => button));
-  set(value);
-  return { element, set, buttons: new Map(buttons) };
-}
-
 export function button(text, title, pressed) {
   const element = make("button", { type: "button", title }, text);
   element.addEventListener("click", pressed);
   return element;
 }
 
+/** Buttons of which one is pressed: `options` are [value, text, title]. */
+export function choice(name, options, value, chosen, className = "nca-choice") {
+  const buttons = new Map(options.map(([own, text, title = ""]) => (
+    [own, button(text, title, () => { set(own); chosen(own); })])));
+  const set = (value) => {
+    for (const [own, each] of buttons) each.setAttribute("aria-pressed", own === value);
+  };
+  set(value);
+  const properties = { className, role: "group", "aria-label": name };
+  return { element: make("div", properties, ...buttons.values()), set, buttons };
+}
+
 export function group(name, ...children) {
   return make("fieldset", {}, make("legend", {}, name), ...children);
 }
 
-/** A list to choose a label of the rule from; `first` are options before its classes. */
-export function labelList(rule, title, ...first) {
-  const options = rule.known.map((label) => make("option", { value: label }, rule.classes[label]));
-  return make("select", { title }, ...first, ...options);
+/** A list of the model's labels; `first` are options before them. */
+export function labelList(model, title, ...first) {
+  const option = (label) => make("option", { value: label }, model.classes[label]);
+  return make("select", { title }, ...first, ...model.trainedLabels.map(option));
 }

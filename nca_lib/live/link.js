@@ -1,45 +1,39 @@
-// What a widget and Python tell each other: the label, the style, and the cell state.
+// What a live model and Python send each other: the label, the style and the cell state.
 
 const LOOK = 250; // milliseconds between two looks at what has changed
 const EVERY = 2000; // milliseconds between two states, while time runs
 
 const same = (a, b) => a.length === b.length && a.every((value, k) => value === b[k]);
 
-/** Join a live rule to anywidget's model. Returns how to part them. */
-export function connect(model, live) {
-  const now = () => ({ label: live.world.label, style: Array.from(live.world.style),
-    cells: live.world.grid.read() });
+/** Connect a live model to the traits of `LiveDigit`. Returns how to disconnect. */
+export function connect(widget, live) {
   let sent = { style: [], cells: [] }, last = 0; // at first everything is new
-
-  const send = (seen) => {
-    const { height, width } = live.world;
-    model.set({ label: seen.label, code: seen.style,
-      seen: { size: [height, width], cells: new DataView(seen.cells.buffer) } });
-    model.save_changes();
-    sent = seen, last = performance.now();
-  };
   const look = () => {
     if (live.playing && performance.now() - last < EVERY) return;
-    const seen = now();
-    const changed = seen.label !== sent.label || !same(seen.style, sent.style);
-    if (changed || !same(seen.cells, sent.cells)) send(seen);
+    const { label, style, grid, height, width } = live.world, cells = grid.read();
+    if (label === sent.label && same(style, sent.style) && same(cells, sent.cells)) return;
+    widget.set({ label, style_values: Array.from(style),
+      from_browser: { size: [height, width], cells: new DataView(cells.buffer) } });
+    widget.save_changes();
+    sent = { label, style, cells }, last = performance.now();
   };
-  const heard = {
+  const listeners = {
     "change:label": () => {
-      if (model.get("label") !== live.world.label) live.tell(model.get("label"));
+      if (widget.get("label") !== live.world.label) live.setLabel(widget.get("label"));
     },
-    "change:code": () => {
-      if (!same(model.get("code"), Array.from(live.world.style))) live.write(model.get("code"));
+    "change:style_values": () => {
+      const style = widget.get("style_values");
+      if (!same(style, live.world.style)) live.setStyle(style);
     },
-    "change:told": () => {
-      const { size, cells } = model.get("told"), from = cells.byteOffset;
+    "change:from_python": () => {
+      const { size, cells } = widget.get("from_python"), from = cells.byteOffset;
       live.take(size, new Float32Array(cells.buffer.slice(from, from + cells.byteLength)));
     },
   };
-  for (const [name, hear] of Object.entries(heard)) model.on(name, hear);
+  for (const [name, listener] of Object.entries(listeners)) widget.on(name, listener);
   const timer = setInterval(look, LOOK);
   return () => {
     clearInterval(timer);
-    for (const [name, hear] of Object.entries(heard)) model.off(name, hear);
+    for (const [name, listener] of Object.entries(listeners)) widget.off(name, listener);
   };
 }

@@ -1,13 +1,13 @@
 // A pad to write on with pointer, pen, finger or keys.
 
-import { prepare } from "./encoder.js";
-import { MOVES, between, keepTouches } from "./controls.js";
+import { prepare } from "./prepare.js";
+import { MOVES, between, consume, make, makeCanvas } from "./controls.js";
 
 const SIDE = 224; // pixels of the drawing, whatever the screen shows
 const PEN = 0.085; // width of a stroke, of the side
-const LEAST = 0.12; // the longer side of a drawing has to be at least that much of the pad
-const REST = 700; // milliseconds without a stroke: the drawing is finished
-const PLACES = 20; // an arrow key moves the pen by one of so many places a side
+const LEAST = 0.12; // the longer side of a drawing, of the side of the pad
+const REST = 700; // milliseconds without a stroke end a drawing
+const COLUMNS = 20; // an arrow key moves the pen by one of so many columns or rows
 
 /** Smooth strokes through the middles between their points, [x, y] from 0 to 1, on a square. */
 export function drawStrokes(context, strokes, colour) {
@@ -30,46 +30,39 @@ export function drawStrokes(context, strokes, colour) {
 export class Pad {
   /**
    * `strokes`: the drawing, points [x, y] of each; `stroke`: the one that is being drawn.
-   * @param actions  {drawn(picture [28 * 28]), busy(), say(text)}, called back
+   * @param size     of the picture that is made of a drawing, in cells a side
+   * @param actions  {drawn(picture [size * size]), say(text)}, called back
    */
-  constructor(actions, label) {
-    this.canvas = document.createElement("canvas");
-    this.canvas.setAttribute("data-lm-suppress-shortcuts", "true"); // as `make` does
-    Object.assign(this.canvas, { className: "nca-pad", width: SIDE, height: SIDE, tabIndex: 0 });
-    this.canvas.setAttribute("role", "application"); // keys are for the pad, not for the reader
-    this.canvas.setAttribute("aria-label", label);
-    Object.assign(this, { actions, strokes: [], stroke: null, timer: 0, finished: false });
-    Object.assign(this, { pen: [0.5, 0.5], keyed: false, held: new Set() });
-    const on = (name, handle) => this.canvas.addEventListener(name, handle);
-    keepTouches(this.canvas);
-    on("pointerdown", (event) => this.begin(event));
-    on("pointermove", (event) => this.follow(event));
-    on("pointerup", () => this.end());
-    on("pointercancel", () => this.end());
-    on("keydown", (event) => this.key(event));
-    on("keyup", (event) => this.held.delete(event.key));
-    on("focus", () => this.showPen(this.canvas.matches(":focus-visible")));
-    on("blur", () => { this.stroke = null; this.showPen(false); });
+  constructor(size, actions, label) {
+    Object.assign(this, { size, actions, strokes: [], stroke: null, timer: 0, finished: false });
+    Object.assign(this, { pen: [0.5, 0.5], keyed: false, pressed: new Set() });
+    const look = { className: "nca-pad", width: SIDE, height: SIDE, "aria-label": label };
+    this.canvas = makeCanvas(look, {
+      pointerdown: (event) => this.begin(event), pointermove: (event) => this.follow(event),
+      pointerup: () => this.end(), pointercancel: () => this.end(),
+      keydown: (event) => this.key(event), keyup: (event) => this.pressed.delete(event.key),
+      focus: () => this.showPen(this.canvas.matches(":focus-visible")),
+      blur: () => { this.stroke = null; this.showPen(false); },
+    });
   }
 
   /** Where an event is, [x, y] from 0 to 1. */
-  place({ clientX, clientY }) {
+  locate({ clientX, clientY }) {
     const box = this.canvas.getBoundingClientRect();
     return [(clientX - box.left) / box.width, (clientY - box.top) / box.height];
   }
 
   begin(event) {
-    const place = this.place(event);
-    const beside = place.some((value) => value < 0 || value > 1); // a broad finger's middle
-    if (event.button || !event.isPrimary || beside) return;
+    const point = this.locate(event);
+    const outside = point.some((value) => value < 0 || value > 1); // a broad finger's middle
+    if (event.button || !event.isPrimary || outside) return;
     this.canvas.setPointerCapture(event.pointerId);
     this.keyed = false;
-    this.lower(place);
+    this.lower(point);
   }
 
   /** A stroke begins, of a new drawing if the last was finished. */
   lower(point) {
-    this.actions.busy();
     if (this.finished) this.clear();
     clearTimeout(this.timer);
     this.stroke = [point];
@@ -79,7 +72,7 @@ export class Pad {
 
   follow(event) {
     if (!this.stroke || this.keyed || !event.isPrimary) return;
-    for (const part of event.getCoalescedEvents?.() ?? [event]) this.stroke.push(this.place(part));
+    for (const part of event.getCoalescedEvents?.() ?? [event]) this.stroke.push(this.locate(part));
     this.draw();
   }
 
@@ -95,11 +88,9 @@ export class Pad {
     this.draw();
   }
 
-  // ---- with keys --------------------------------------------------------------------------------
-
   showPen(shown) {
     this.keyed = shown;
-    this.held.clear();
+    this.pressed.clear();
     this.draw();
   }
 
@@ -107,8 +98,7 @@ export class Pad {
   key(event) {
     const { key } = event;
     if (!(key in MOVES) && ![" ", "Enter", "Escape"].includes(key)) return;
-    event.preventDefault(); // no scrolling
-    event.stopPropagation(); // nor anything that a notebook does
+    consume(event);
     this.keyed = true;
     if (key in MOVES) return this.move(key);
     if (event.repeat) return;
@@ -117,15 +107,15 @@ export class Pad {
     else this.clear();
   }
 
-  /** Two arrow keys held together move it aslant. */
+  /** Two arrow keys pressed together move the pen diagonally. */
   move(key) {
-    this.held.add(key);
-    const by = (k) => [...this.held].reduce((sum, each) => sum + MOVES[each][k], 0) / PLACES;
+    this.pressed.add(key);
+    const by = (k) => [...this.pressed].reduce((sum, each) => sum + MOVES[each][k], 0) / COLUMNS;
     const [x, y] = this.pen;
     this.pen = [between(x + by(1), 0, 1), between(y + by(0), 0, 1)];
     this.stroke?.push(this.pen);
     this.draw();
-    const [column, row] = this.pen.map((at) => Math.round(at * PLACES));
+    const [column, row] = this.pen.map((at) => Math.round(at * COLUMNS));
     this.actions.say(`Pen ${this.stroke ? "down" : "up"}: column ${column}, row ${row}.`);
   }
 
@@ -136,9 +126,7 @@ export class Pad {
     this.actions.say(this.stroke ? "Pen down." : "Pen up. Enter ends the drawing.");
   }
 
-  // ---- what was written -------------------------------------------------------------------------
-
-  /** Hand the drawing over, prepared; the next stroke begins a new one. */
+  /** Pass the drawing on, prepared; the next stroke begins a new one. */
   finish() {
     clearTimeout(this.timer);
     Object.assign(this, { finished: true, stroke: null });
@@ -147,7 +135,7 @@ export class Pad {
     else this.actions.say("That is too small to read: please write it larger.");
   }
 
-  /** The drawing as MNIST would have it, or null if there is hardly any. */
+  /** The drawing as MNIST would have it, or null if it is too small. */
   picture() {
     const points = this.strokes.flat();
     const length = (k) => {
@@ -155,13 +143,12 @@ export class Pad {
       return Math.max(...values) - Math.min(...values);
     };
     if (!points.length || Math.max(length(0), length(1)) < LEAST) return null;
-    const sheet = document.createElement("canvas");
-    sheet.width = sheet.height = SIDE;
+    const sheet = make("canvas", { width: SIDE, height: SIDE });
     const context = sheet.getContext("2d", { willReadFrequently: true });
     drawStrokes(context, this.strokes, "#000");
     const { data } = context.getImageData(0, 0, SIDE, SIDE);
     const gray = Float32Array.from({ length: SIDE * SIDE }, (_, k) => data[4 * k + 3] / 255);
-    return prepare(gray, SIDE, SIDE);
+    return prepare(gray, SIDE, this.size);
   }
 
   draw() {
@@ -174,14 +161,14 @@ export class Pad {
 
   /** An empty pad says what it is for. */
   invite(context, style) {
-    const size = 0.11 * SIDE, fillStyle = style.getPropertyValue("--nca-quiet");
-    const font = `${size}px ${style.fontFamily}`;
+    const size = 0.11 * SIDE, font = `${size}px ${style.fontFamily}`;
+    const fillStyle = style.getPropertyValue("--nca-quiet");
     Object.assign(context, { font, fillStyle, textAlign: "center" });
     context.fillText("write", SIDE / 2, SIDE / 2 - 0.2 * size);
     context.fillText("a digit here", SIDE / 2, SIDE / 2 + size);
   }
 
-  /** A ring where the pen is, full while it is down. */
+  /** A ring where the pen is, filled while it is down. */
   drawPen(context, style) {
     const colour = style.getPropertyValue("--nca-orange"), [x, y] = this.pen;
     Object.assign(context, { fillStyle: colour, strokeStyle: colour, lineWidth: 4 });

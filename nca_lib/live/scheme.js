@@ -1,8 +1,6 @@
-// Light or dark: as the page says that the widget is on, and where none does, as the system says.
+// Light or dark: as the page around the widget says, and where none does, as the system says.
 
-const SAID = ["data-jp-theme-light", "data-vscode-theme-kind", "data-theme"]; // attributes of a body
-
-/** The scheme of JupyterLab, of an editor, of this project's site, or of the system. */
+/** The scheme in a body's data: of JupyterLab, an editor, this project's site; or the system's. */
 function schemeOf({ jpThemeLight, vscodeThemeKind, theme }, system) {
   if (jpThemeLight) return jpThemeLight === "true" ? "light" : "dark";
   if (vscodeThemeKind) return vscodeThemeKind.endsWith("dark") ? "dark" : "light";
@@ -17,7 +15,7 @@ export function followScheme(element, changed = () => {}) {
     changed();
   };
   const observer = new MutationObserver(update);
-  observer.observe(document.body, { attributes: true, attributeFilter: SAID });
+  observer.observe(document.body, { attributes: true });
   dark.addEventListener("change", update);
   update();
   return () => {

@@ -1,17 +1,17 @@
-// The canvas: it draws a world, and turns pointer and keys into wounds and seeds.
+// The canvas: it draws a world, and turns pointer and keys into damage and seeds.
 
-import { MOVES, between, keepTouches } from "./controls.js";
+import { MOVES, between, consume, make, makeCanvas } from "./controls.js";
 import { drawStrokes } from "./pad.js";
 
 export const VIEWS = {
-  ink: "What you see: the ink, on living tissue",
-  life: "Life: tissue that may carry ink",
-  anchor: "Anchor: a mark where the growth began",
-  hidden: "What cells tell each other: the mean of all hidden channels",
+  ink: "The ink, on living cells: what you see",
+  alive: "The alive channel: cells live where it exceeds 0.1",
+  origin: "The origin marker: where the growth began",
+  hidden: "The hidden channels: mean of their absolute values",
 };
-const WALL = 0.25; // how much of the grey shows where no cell lives
-const TISSUE = 0.2; // how much of its colour shows under the ink
-const HOLD = 300; // milliseconds: a longer press is a wound, a shorter one a tap
+const WALL = 0.25; // opacity of the grey where no cell can live
+const TISSUE = 0.2; // opacity of living cells under the ink
+const HOLD = 300; // milliseconds: a longer press erases, a shorter one is a tap
 const SLACK = 5; // screen pixels that a tap may move
 
 /** '#rrggbb' as [r, g, b]. */
@@ -19,10 +19,9 @@ function rgb(text) {
   return [1, 3, 5].map((k) => parseInt(text.trim().slice(k, k + 2), 16));
 }
 
-/** The colours of a canvas, out of the custom properties of its style sheet. */
-export function coloursOf(element) {
-  const style = getComputedStyle(element);
-  const names = ["paper", "ink", "blue", "grey", "orange"];
+/** The colours of a canvas, from the custom properties of its style sheet. */
+function coloursOf(element) {
+  const style = getComputedStyle(element), names = ["paper", "ink", "blue", "grey", "orange"];
   return Object.fromEntries(names.map((n) => [n, rgb(style.getPropertyValue(`--nca-${n}`))]));
 }
 
@@ -31,48 +30,46 @@ function cover(pixels, at, colour, share) {
   for (let k = 0; k < 3; k++) pixels[at + k] += share * (colour[k] - pixels[at + k]);
 }
 
-/** Coloured ink, premultiplied by its opacity if there is a fourth channel, over a pixel. */
-function coverWithColours(pixels, at, planes, cell) {
-  const opacity = planes.length > 3 ? planes[3][cell] : Math.max(...planes.map((p) => p[cell]));
+/** Coloured ink over a pixel, premultiplied by its opacity if there is a fourth channel. */
+function coverWithColours(pixels, at, inks, cell) {
+  const opacity = inks.length > 3 ? inks[3][cell] : Math.max(...inks.map((each) => each[cell]));
   for (let k = 0; k < 3; k++) {
-    pixels[at + k] = pixels[at + k] * (1 - opacity) + 255 * (planes[k] ?? planes[0])[cell];
+    pixels[at + k] = pixels[at + k] * (1 - opacity) + 255 * (inks[k] ?? inks[0])[cell];
   }
 }
 
 /** Draw a world into an ImageData of its size. */
-export function paint(world, view, colours, image) {
-  const { grid, rule, chosen, height, width } = world, pixels = image.data;
-  const values = grid.picture(view), life = grid.picture("life");
-  const inks = rule.ink > 1 ? Array.from({ length: rule.ink }, (_, c) => grid.channel(c)) : null;
-  const over = { ink: colours.ink, life: colours.blue, anchor: colours.orange }[view];
-  for (let y = 0, k = 0; y < height; y++) {
-    for (let x = 0; x < width; x++, k++) {
-      const at = 4 * k, mine = grid.owner[grid.at(y, x)] === chosen;
-      pixels.set(colours.paper, at);
-      if (grid.walls?.[grid.at(y, x)]) cover(pixels, at, colours.grey, WALL);
-      pixels[at + 3] = 255;
-      if (view === "ink") cover(pixels, at, mine ? colours.blue : colours.grey, TISSUE * life[k]);
-      if (view === "ink" && inks) coverWithColours(pixels, at, inks, k);
-      else cover(pixels, at, over ?? colours.ink, values[k]);
-    }
-  }
+function paint(world, view, colours, image) {
+  const { grid, model, chosen, width } = world, pixels = image.data;
+  const values = grid.picture(view), alive = grid.picture("alive");
+  const inks = model.ink > 1 && Array.from({ length: model.ink }, (_, c) => grid.channel(c));
+  const over = { alive: colours.blue, origin: colours.orange }[view] ?? colours.ink;
+  grid.visit(grid.whole, (cell, y, x) => {
+    const k = y * width + x, at = 4 * k;
+    const tissue = grid.owner[cell] === chosen ? colours.blue : colours.grey;
+    pixels.set(colours.paper, at);
+    pixels[at + 3] = 255;
+    if (grid.walls?.[cell]) cover(pixels, at, colours.grey, WALL);
+    if (view === "ink") cover(pixels, at, tissue, TISSUE * alive[k]);
+    if (view === "ink" && inks) coverWithColours(pixels, at, inks, k);
+    else cover(pixels, at, over, values[k]);
+  });
 }
 
 export class Stage {
-  /**
-   * @param world     what is drawn
-   * @param actions   {erase(y, x, radius), tap(y, x), moved(y, x), busy()}, called back
-   */
-  constructor(world, actions) {
+  /** @param actions  {erase(y, x, radius), tap(y, x), moved(y, x)}, called back */
+  constructor(world, actions, label) {
     Object.assign(this, { world, actions, view: "ink", radius: 2.5, ring: null, pressed: null });
     this.strokes = null; // handwriting over the world, as on a pad
-    this.canvas = document.createElement("canvas");
-    this.canvas.setAttribute("data-lm-suppress-shortcuts", "true"); // as `make` does
-    this.canvas.className = "nca-stage";
-    this.canvas.tabIndex = 0;
-    this.canvas.setAttribute("role", "application"); // keys are for the canvas, not for the reader
-    this.small = document.createElement("canvas"); // a pixel a cell
-    this.listen();
+    this.canvas = makeCanvas({ className: "nca-stage", "aria-label": label }, {
+      pointerdown: (event) => this.press(event), pointermove: (event) => this.move(event),
+      pointerup: (event) => this.release(event), pointercancel: () => this.leave(),
+      pointerleave: () => { if (!this.pressed) this.leave(); },
+      contextmenu: (event) => { if (this.pressed) event.preventDefault(); }, // a long press
+      keydown: (event) => this.key(event), blur: () => this.leave(),
+      focus: () => { if (this.canvas.matches(":focus-visible")) this.pointAt(this.at); },
+    });
+    this.small = make("canvas"); // a pixel a cell
     this.fit();
   }
 
@@ -86,8 +83,14 @@ export class Stage {
     small.width = width, small.height = height;
     this.image = new ImageData(width, height);
     this.at ??= [height >> 1, width >> 1]; // of the ring, when keys move it
-    this.at = [between(this.at[0], 0, height - 1), between(this.at[1], 0, width - 1)];
-    this.colours = this.canvas.isConnected ? coloursOf(canvas) : null;
+    this.at = this.within(this.at);
+    this.colours = null;
+  }
+
+  /** The nearest cell of the grid. */
+  within([y, x]) {
+    const { height, width } = this.world;
+    return [between(Math.round(y), 0, height - 1), between(Math.round(x), 0, width - 1)];
   }
 
   draw() {
@@ -102,16 +105,16 @@ export class Stage {
   }
 
   drawRing(context) {
-    const [y, x] = this.ring, unit = canvasUnit(this.canvas);
+    const [y, x] = this.ring, { canvas, scale } = this;
     context.strokeStyle = `rgb(${this.colours.orange})`;
-    context.lineWidth = 2 * unit;
+    context.lineWidth = (2 * canvas.width) / (canvas.clientWidth || canvas.width);
     context.beginPath();
-    context.arc((x + 0.5) * this.scale, (y + 0.5) * this.scale, this.radius * this.scale, 0, 7);
+    context.arc((x + 0.5) * scale, (y + 0.5) * scale, this.radius * scale, 0, 7);
     context.stroke();
   }
 
   /** Where an event is, [y, x] in cells; whole numbers are the middles of cells. */
-  place({ clientX, clientY }) {
+  locate({ clientX, clientY }) {
     const box = this.canvas.getBoundingClientRect(), { height, width } = this.world;
     return [
       ((clientY - box.top) / box.height) * height - 0.5,
@@ -119,23 +122,9 @@ export class Stage {
     ];
   }
 
-  listen() {
-    const on = (name, handle) => this.canvas.addEventListener(name, handle);
-    keepTouches(this.canvas);
-    on("pointerdown", (event) => this.press(event));
-    on("pointermove", (event) => this.move(event));
-    on("pointerup", (event) => this.release(event));
-    on("pointercancel", () => this.leave());
-    on("pointerleave", () => { if (!this.pressed) this.leave(); });
-    on("contextmenu", (event) => { if (this.pressed) event.preventDefault(); }); // a long press
-    on("keydown", (event) => this.key(event));
-    on("focus", () => { if (this.canvas.matches(":focus-visible")) this.pointAt(this.at); });
-    on("blur", () => this.leave());
-  }
-
   /** Show the ring there. */
-  pointAt(place) {
-    this.ring = place;
+  pointAt(cell) {
+    this.ring = cell;
     this.draw();
   }
 
@@ -147,24 +136,19 @@ export class Stage {
   press(event) {
     if (event.button || !event.isPrimary) return;
     this.canvas.setPointerCapture(event.pointerId);
-    this.ring = this.place(event);
-    this.pressed = { x: event.clientX, y: event.clientY, last: this.ring, cuts: false };
-    const pressed = this.pressed;
+    this.ring = this.locate(event);
+    const pressed = { x: event.clientX, y: event.clientY, last: this.ring, cuts: false };
+    this.pressed = pressed;
     setTimeout(() => { if (this.pressed === pressed) this.cut(); }, HOLD);
-    this.actions.busy();
     this.draw();
   }
 
   move(event) {
     if (!event.isPrimary) return;
-    this.ring = this.place(event);
+    this.ring = this.locate(event);
     const { pressed } = this;
-    if (pressed && !pressed.cuts) {
-      const far = Math.hypot(event.clientX - pressed.x, event.clientY - pressed.y);
-      if (far > SLACK) this.cut();
-    } else if (pressed) {
-      this.cut();
-    }
+    const far = pressed && Math.hypot(event.clientX - pressed.x, event.clientY - pressed.y) > SLACK;
+    if (pressed?.cuts || far) this.cut();
     this.draw();
   }
 
@@ -184,36 +168,23 @@ export class Stage {
     const { pressed } = this;
     this.pressed = null;
     if (event.pointerType !== "mouse") this.ring = null;
-    if (pressed && !pressed.cuts) this.tap(pressed.last);
+    if (pressed && !pressed.cuts) this.actions.tap(...this.within(pressed.last));
     this.draw();
-  }
-
-  tap([y, x]) {
-    const { height, width } = this.world;
-    this.actions.tap(between(Math.round(y), 0, height - 1), between(Math.round(x), 0, width - 1));
   }
 
   /** Arrow keys move the ring (with shift by five cells), Enter erases, the space bar taps. */
   key(event) {
-    const move = MOVES[event.key], { height, width } = this.world;
+    const move = MOVES[event.key], by = event.shiftKey ? 5 : 1, [y, x] = this.at;
     if (!move && event.key !== "Enter" && event.key !== " ") return;
-    event.preventDefault(); // no scrolling
-    event.stopPropagation(); // nor anything that a notebook does
-    this.actions.busy();
-    const by = event.shiftKey ? 5 : 1, [y, x] = this.at;
+    consume(event);
     if (move) {
-      this.at = [between(y + by * move[0], 0, height - 1), between(x + by * move[1], 0, width - 1)];
+      this.at = this.within([y + by * move[0], x + by * move[1]]);
       this.actions.moved(...this.at);
     } else if (event.key === "Enter") {
       this.actions.erase(y, x, this.radius);
     } else {
-      this.tap(this.at);
+      this.actions.tap(y, x);
     }
     this.pointAt(this.at);
   }
-}
-
-/** Canvas pixels in a pixel of the style sheet. */
-function canvasUnit(canvas) {
-  return canvas.width / (canvas.clientWidth || canvas.width);
 }

@@ -12,7 +12,7 @@ out the samples. Three ideas make it fast:
 * Only the box around the living cells is looked at, so an almost empty grid costs little.
 
 Everything that is compiled stands in this file; what it takes from elsewhere at compile time is
-the hash in `fire.py`, and the physics (threshold of life, channels) are arguments. The machine code
+the hash in `fire.py`; the plan is passed in as arguments. The machine code
 is kept on disk in a folder that is named after the text of the two files, so a change of either is
 compiled anew. numba is imported with this module, so import it late; `available` says whether it
 can be used.
@@ -75,15 +75,15 @@ def kernel(function):
         return njit(nogil=True)(function)
     finally:
         numba.config.CACHE_DIR = usual
-    if own not in Path(compiled._cache.cache_path).parents:  # another folder may hold old physics
+    if own not in Path(compiled._cache.cache_path).parents:  # another folder may hold older sources
         return njit(nogil=True)(function)
     return compiled
 
 
 # The grid of a sample is kept as rows: x [N, C], N = (H + 2) * (W + 2) cells with an empty border,
-# and life [N], a copy of one channel. wide = W + 2. A box is (top, bottom, left, right) as in
-# range(top, bottom). The first cell inside the border is (1, 1). `physics` is what a `Plan` says:
-# (channel of the life, life above which a cell lives, fire threshold, sobel, held [C]).
+# and vitals [N], a copy of the alive channel. wide = W + 2. A box is (top, bottom, left, right) as in
+# range(top, bottom). The first cell inside the border is (1, 1). `settings` is what a `Plan` says:
+# (alive channel, alive threshold, fire threshold, sobel, frozen [C]).
 
 mix = njit(fire.mix)
 
@@ -128,20 +128,20 @@ def grow(box, by, height, width, border):
 
 
 @njit
-def mark_alive(life, above, box, wide, tall, mask):
-    """mask [N] of the cells in the box: is there life above the threshold in the neighbourhood?"""
+def mark_alive(vitals, least, box, wide, tall, mask):
+    """mask [N] of the cells in the box: does the neighbourhood exceed the threshold?"""
     top, bottom, left, right = box
     n = right - left + 2
     for y in range(top, bottom):
         start = y * wide + left - 1
-        north = life[start - wide : start - wide + n]
-        here = life[start : start + n]
-        south = life[start + wide : start + wide + n]
+        north = vitals[start - wide : start - wide + n]
+        here = vitals[start : start + n]
+        south = vitals[start + wide : start + wide + n]
         for k in range(n):
             tall[k] = larger(larger(north[k], here[k]), south[k])
         row = mask[start + 1 : start + n - 1]
         for k in range(n - 2):
-            row[k] = larger(larger(tall[k], tall[k + 1]), tall[k + 2]) > above
+            row[k] = larger(larger(tall[k], tall[k + 1]), tall[k + 2]) > least
 
 
 @njit
@@ -175,10 +175,10 @@ def add_row(total, part):
 
 
 @njit
-def empty_row(row, held):
-    """`row *= 0` but for held channels, as in the dense step: infinity becomes not a number."""
+def empty_row(row, frozen):
+    """`row *= 0` but for frozen channels, as in the dense step: infinity becomes not a number."""
     for k in range(len(row)):
-        if not held[k]:
+        if not frozen[k]:
             row[k] *= row.dtype.type(0)
 
 
@@ -309,19 +309,19 @@ def act(flat, acting, wide, sobel, w1_t, bias, w2_t, seen, hidden, change):
 
 @kernel
 def forward(
-    s, state, w1_t, bias, w2_t, seeds, steps, record, first_step, physics, block, keep, frames
+    s, state, w1_t, bias, w2_t, rng_seeds, steps, record, first_step, settings, block, keep, frames
 ):
     """Run sample s; fill frames[:, s] and return the film for the way back (empty if not `keep`).
 
-    state [B, C, H, W], w1_t [P, D], bias [B, D], w2_t [D, C], seeds [B], frames [R, B, C, H, W].
+    state [B, C, H, W], w1_t [P, D], bias [B, D], w2_t [D, C], rng_seeds [B], frames [R, B, C, H, W].
     """
-    life_channel, above, threshold, sobel, held = physics
+    alive_channel, least, threshold, sobel, frozen = settings
     channels, height, width = state.shape[1:]
     wide, count = width + 2, (height + 2) * (width + 2)
-    flat, life = np.zeros(count * channels, state.dtype), np.zeros(count, state.dtype)
+    flat, vitals = np.zeros(count * channels, state.dtype), np.zeros(count, state.dtype)
     x = flat.reshape(count, channels)
     fill_rows(state[s], x)
-    copy_channel(x, life_channel, life)
+    copy_channel(x, alive_channel, vitals)
     before, after = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
     occupied = np.ones(count, np.bool_)
     acting, emptied = np.empty(count, np.int32), np.empty(count, np.int32)
@@ -333,24 +333,24 @@ def forward(
     marks = np.empty((steps if keep else 0, 6), np.int64)  # acting, changed, and the box
     box, frame = (1, height + 1, 1, width + 1), 0
     for t in range(steps):
-        mark_alive(life, above, box, wide, tall, before)
-        n = choose_acting(before, box, wide, seeds[s], first_step + t, threshold, acting)
+        mark_alive(vitals, least, box, wide, tall, before)
+        n = choose_acting(before, box, wide, rng_seeds[s], first_step + t, threshold, acting)
         act(flat, acting[:n], wide, sobel, w1_t, bias[s], w2_t, seen, hidden, change)
         if keep:
             cells, values, used = log(cells, values, used, x, acting[:n])
         for k in range(n):
             add_row(x[acting[k]], change[k])
-            life[acting[k]] = x[acting[k], life_channel]
-        mark_alive(life, above, box, wide, tall, after)
+            vitals[acting[k]] = x[acting[k], alive_channel]
+        mark_alive(vitals, least, box, wide, tall, after)
         m, living = list_emptied(before, after, occupied, box, wide, emptied)
         if keep:
             cells, values, used = log(cells, values, used, x, emptied[:m])
             marks[t, 0], marks[t, 1] = n, n + m
             marks[t, 2], marks[t, 3], marks[t, 4], marks[t, 5] = box
         for k in range(m):
-            empty_row(x[emptied[k]], held)
-            life[emptied[k]] = x[emptied[k], life_channel]
-        if not held.any():  # then all cells outside the box are empty
+            empty_row(x[emptied[k]], frozen)
+            vitals[emptied[k]] = x[emptied[k], alive_channel]
+        if not frozen.any():  # then all cells outside the box are empty
             box = grow(living, 1, height, width, 0)
         if frame < len(record) and t + 1 == record[frame]:
             read_rows(x, frames[frame, s])
@@ -381,15 +381,15 @@ def list_emptied(before, after, occupied, box, wide, emptied):
 
 
 @njit
-def put_back(x, life, life_channel, cells, values):
+def put_back(x, vitals, alive_channel, cells, values):
     """Undo what a step changed; where a cell stands twice its oldest value is put back last."""
     for k in range(len(cells) - 1, -1, -1):
         copy_row(x[cells[k]], values[k])
-        life[cells[k]] = values[k, life_channel]
+        vitals[cells[k]] = values[k, alive_channel]
 
 
 @njit
-def take_in(g, grad_frame, recorded, before, after, held, box, wide):
+def take_in(g, grad_frame, recorded, before, after, frozen, box, wide):
     """Add the gradient of a recorded frame [C, H, W] to g [N, C], and empty that of dead cells."""
     height, width = grad_frame.shape[1:]
     top, bottom, left, right = grow(box, 2, height, width, 1)
@@ -400,7 +400,7 @@ def take_in(g, grad_frame, recorded, before, after, held, box, wide):
                 for c in range(g.shape[1]):
                     g[i, c] += grad_frame[c, y - 1, k - 1]
             if not (before[i] and after[i]):
-                empty_row(g[i], held)
+                empty_row(g[i], frozen)
 
 
 @njit
@@ -432,21 +432,21 @@ def act_transposed(flat, acting, wide, sobel, weights, grad_change, buffers, g, 
 
 
 @kernel
-def backward(s, grad_frames, film, w1, w1_t, bias, w2, record, physics, block, grads):
+def backward(s, grad_frames, film, w1, w1_t, bias, w2, record, settings, block, grads):
     """Take the gradient of sample s back through its film; fill grads[...][s].
 
     grads: state [B, C, H, W], w1 [B, D, P], bias [B, D], w2 [B, C, D], zero at first.
     """
-    life_channel, above, _, sobel, held = physics
+    alive_channel, least, _, sobel, frozen = settings
     start, cells, values, marks = film
     grad_state, grad_w1, grad_bias, grad_w2 = grads
     channels, height, width = grad_state.shape[1:]
     wide, count = width + 2, (height + 2) * (width + 2)
-    flat, life = np.empty(len(start), start.dtype), np.empty(count, start.dtype)
+    flat, vitals = np.empty(len(start), start.dtype), np.empty(count, start.dtype)
     copy_row(flat, start)
     x = flat.reshape(count, channels)
     g = np.zeros(count * channels, flat.dtype).reshape(count, channels)
-    copy_channel(x, life_channel, life)
+    copy_channel(x, alive_channel, vitals)
     before, after = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
     grad_change, tall = np.empty((count, channels), x.dtype), np.empty(wide, x.dtype)
     seen = np.empty((block, w1_t.shape[0]), x.dtype)
@@ -459,12 +459,14 @@ def backward(s, grad_frames, film, w1, w1_t, bias, w2, record, physics, block, g
         n, changed = marks[t, 0], marks[t, 1]
         box = (marks[t, 2], marks[t, 3], marks[t, 4], marks[t, 5])
         near = grow(box, 2, height, width, 0)
-        mark_alive(life, above, near, wide, tall, after)
-        put_back(x, life, life_channel, cells[used - changed : used], values[used - changed : used])
+        mark_alive(vitals, least, near, wide, tall, after)
+        put_back(
+            x, vitals, alive_channel, cells[used - changed : used], values[used - changed : used]
+        )
         used -= changed
-        mark_alive(life, above, near, wide, tall, before)
+        mark_alive(vitals, least, near, wide, tall, before)
         recorded = frame >= 0 and t + 1 == record[frame]
-        take_in(g, grad_frames[frame, s], recorded, before, after, held, box, wide)
+        take_in(g, grad_frames[frame, s], recorded, before, after, frozen, box, wide)
         frame -= recorded
         acting = cells[used : used + n]
         for k in range(n):
@@ -474,13 +476,13 @@ def backward(s, grad_frames, film, w1, w1_t, bias, w2, record, physics, block, g
 
 
 @lru_cache(maxsize=1)
-def crew(threads: int) -> ThreadPoolExecutor:
+def thread_pool(threads: int) -> ThreadPoolExecutor:
     """The threads are kept from call to call: new ones would have to warm up their heaps."""
     return ThreadPoolExecutor(threads)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=crew.cache_clear)  # threads do not survive a fork
+    os.register_at_fork(after_in_child=thread_pool.cache_clear)  # threads do not survive a fork
 
 
 @lru_cache(maxsize=1)
@@ -500,36 +502,38 @@ def each_sample(work, batch: int, steps: int) -> list:
     with blas().limit(limits=1):
         if threads <= 1 or batch * steps < THREADING_PAYS:
             return [work(s) for s in range(batch)]
-        return list(crew(threads).map(work, range(batch)))  # kernels leave Python's lock to others
+        return list(
+            thread_pool(threads).map(work, range(batch))
+        )  # kernels leave Python's lock to others
 
 
 def as_array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
 
 
-def physics_of(plan: Plan, channels: int, dtype: np.dtype) -> tuple:
-    """What the kernels are told of the plan, as they want it."""
-    held = np.zeros(channels, np.bool_)
-    held[list(plan.held)] = True
-    above, threshold = dtype.type(plan.alive_above), round(plan.fire_rate * 2**32)
-    return plan.life, above, threshold, plan.sobel, held
+def settings_of(plan: Plan, channels: int, dtype: np.dtype) -> tuple:
+    """The plan as the kernels take it: one tuple of plain values and an array."""
+    frozen = np.zeros(channels, np.bool_)
+    frozen[list(plan.frozen)] = True
+    least, threshold = dtype.type(plan.alive_threshold), round(plan.fire_rate * 2**32)
+    return plan.alive_channel, least, threshold, plan.sobel, frozen
 
 
-def run(state, w1, bias, w2, seeds, plan, keep):
+def run(state, w1, bias, w2, rng_seeds, plan, keep):
     """The frames `[R, B, C, H, W]` as an array, and what `backward` needs of each sample."""
-    arrays = [as_array(a) for a in (state, w1.t(), bias, w2.t(), seeds)]
-    dtype, record = arrays[0].dtype, np.array(plan.record)
+    arrays = [as_array(a) for a in (state, w1.t(), bias, w2.t(), rng_seeds)]
+    dtype, record = arrays[0].dtype, np.array(plan.record_steps)
     frames = np.empty((len(record), *state.shape), dtype)
-    physics = physics_of(plan, state.shape[1], dtype)
-    rest = plan.steps, record, plan.first_step, physics, block_size(w1.numel()), keep, frames
+    settings = settings_of(plan, state.shape[1], dtype)
+    rest = plan.steps, record, plan.first_step, settings, block_size(w1.numel()), keep, frames
     films = each_sample(lambda s: forward(s, *arrays, *rest), len(state), plan.steps)
     return torch.from_numpy(frames), films
 
 
 class CompiledRollout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, state, w1, bias, w2, seeds, plan):
-        frames, ctx.films = run(state, w1, bias, w2, seeds, plan, keep=True)
+    def forward(ctx, state, w1, bias, w2, rng_seeds, plan):
+        frames, ctx.films = run(state, w1, bias, w2, rng_seeds, plan, keep=True)
         ctx.shape, ctx.plan = state.shape, plan
         ctx.save_for_backward(w1, bias, w2)
         return frames
@@ -543,8 +547,8 @@ class CompiledRollout(torch.autograd.Function):
         batch, dtype = len(bias), grad_frames.dtype
         shapes = ctx.shape, (batch, *w1.shape), bias.shape, (batch, *w2.shape)
         grads = tuple(np.zeros(shape, dtype) for shape in shapes)
-        physics = physics_of(ctx.plan, ctx.shape[1], dtype)
-        rest = np.array(ctx.plan.record), physics, block_size(w1.numel()), grads
+        settings = settings_of(ctx.plan, ctx.shape[1], dtype)
+        rest = np.array(ctx.plan.record_steps), settings, block_size(w1.numel()), grads
 
         def work(s):
             backward(s, grad_frames, ctx.films[s], *weights, *rest)
@@ -555,19 +559,19 @@ class CompiledRollout(torch.autograd.Function):
         return *map(torch.from_numpy, grads), None, None
 
 
-def compiled_rollout(state: Tensor, weights: Weights, seeds: Tensor, plan: Plan) -> Tensor:
+def compiled_rollout(state: Tensor, weights: Weights, rng_seeds: Tensor, plan: Plan) -> Tensor:
     """`sparse.sparse_rollout`, compiled: the same arguments, the same result.
 
     For float32 and float64 on the CPU. The result does not depend on the number of threads.
     """
-    args = state, *weights, seeds, plan
+    args = state, *weights, rng_seeds, plan
     if torch.is_grad_enabled() and any(a.requires_grad for a in args[:4]):
         return CompiledRollout.apply(*args)
     return run(*args, keep=False)[0]
 
 
-def attempt() -> None:
-    """A step there and back: compiles both kernels, or loads them."""
+def run_once() -> None:
+    """One step forward and backward: compiles both kernels, or loads them."""
     state = torch.ones(1, 16, 3, 3, requires_grad=True)
     weights = Weights(torch.ones(8, 48), torch.ones(1, 8), torch.ones(16, 8))
     plan = Plan(1, (1,), 0, 1.0, True, (), 1, 0.1)
@@ -577,11 +581,11 @@ def attempt() -> None:
 @lru_cache(maxsize=1)
 @torch.inference_mode(False)  # whatever the mode of the first rollout
 @torch.enable_grad()
-def trial() -> str:
-    """Try the kernels: what is wrong, or nothing. A disk that is full costs the cache only."""
+def self_test() -> str:
+    """Try the kernels: what is wrong, or nothing. A full disk costs the cache only."""
     try:
         try:
-            attempt()
+            run_once()
         except OSError as error:
             warnings.warn(
                 f"compiled kernels can't be kept in {cache_folder()} ({error}): every process "
@@ -590,13 +594,13 @@ def trial() -> str:
             )  # fmt: skip
             for function in (forward, backward):
                 function._cache = numba.core.caching.NullCache()
-            attempt()
+            run_once()
     except Exception as error:
         return f"numba cannot compile the rollout here ({type(error).__name__}: {error})"
     return ""
 
 
-def kept() -> bool:
+def cached() -> bool:
     """Whether the machine code can be kept on disk."""
     return not IMPORT_PROBLEM and bool(getattr(forward._cache, "cache_path", None))
 
@@ -609,5 +613,5 @@ def available() -> tuple[bool, str]:
     """
     if os.environ.get("NCA_COMPILED") == "0":
         return False, "switched off by NCA_COMPILED=0"
-    problem = IMPORT_PROBLEM or trial()
+    problem = IMPORT_PROBLEM or self_test()
     return not problem, problem or "compiled by numba"

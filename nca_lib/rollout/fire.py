@@ -1,17 +1,17 @@
-"""The fire mask: which cells update in this step, drawn from a counter instead of a generator.
+"""The fire mask: which cells update in a step, drawn from a counter instead of a generator.
 
-Whether cell `c` of a sample fires in step `t` is a hash of (the sample's stream, `t`, `c`). A draw
-therefore belongs to the sample: it is the same in the dense, the sparse and the compiled rollout,
+Whether cell `c` of a sample fires in step `t` is a hash of (the sample's RNG seed, `t`, `c`). A
+draw therefore belongs to the sample: it is the same in the dense, sparse and compiled rollout,
 alone or in a batch, on one machine or spread over several, in one long rollout or in two halves.
 The hash is the finaliser of MurmurHash3 (Appleby, 2011; public domain), in 32-bit arithmetic.
 
-A stream is a number of 62 bits, and all of them count: both its halves enter the key of a step, one
-before and one after a scrambling, so that two different numbers never draw the same masks for long.
+An RNG seed is a number of 63 bits, and all of them count: both halves enter the key of a step, one
+before and one after a scrambling, so two different seeds never draw the same masks for long.
 """
 
 from __future__ import annotations
 
-from nca_lib.errors import InputError
+from nca_lib.inputs import InputError
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ GOLDEN = 0x9E3779B9  # 2**32 / golden ratio: consecutive cells land far apart
 MIX_1, MIX_2 = 0x85EBCA6B, 0xC2B2AE35  # the two multipliers of MurmurHash3's finaliser
 MASK = 0xFFFFFFFF
 SEEDS = 2**28  # seeds go from 0 to this, exclusive
-PARTS = 4  # kinds of draws that an evaluation takes from one seed
+PURPOSES = 8  # independent sets of per-sample seeds that one seed gives
 
 
 def mix(x: Tensor) -> Tensor:
@@ -30,20 +30,6 @@ def mix(x: Tensor) -> Tensor:
     return x ^ (x >> 16)
 
 
-def streams(count: int, seed: int, part: int = 0) -> Tensor:
-    """A stream for each of `count` samples, int64 `[count]`; no two seeds or parts share one.
-
-    Args:
-        count: at most 2**32 samples.
-        seed: from 0 to 2**28 - 1.
-        part: from 0 to 3: what the draws are for.
-
-    Raises:
-        InputError: a seed out of range.
-    """
-    return torch.arange(count) + ((check_seed(seed) * PARTS + part) << 32)
-
-
 def check_seed(seed: int) -> int:
     """The seed, if it is a whole number from 0 to 2**28 - 1."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < SEEDS:
@@ -51,9 +37,26 @@ def check_seed(seed: int) -> int:
     return seed
 
 
-def stream_keys(seeds: Tensor, step: int) -> Tensor:
-    """One 32-bit key a sample for this step, from its stream (int64 `[B]`, >= 0)."""
-    return mix(mix((mix(seeds & MASK) + step * GOLDEN) & MASK) ^ (seeds >> 32))
+def rng_seeds(count: int, seed: int, purpose: int = 0) -> Tensor:
+    """One RNG seed per sample, int64 `[count]`; no two seeds or purposes share one.
+
+    Args:
+        count: at most 2**32 samples.
+        seed: from 0 to 2**28 - 1.
+        purpose: from 0 to 7: what the draws are for.
+
+    Raises:
+        InputError: a seed or a purpose out of range.
+    """
+    if purpose not in range(PURPOSES):
+        raise InputError(f"purpose is {purpose!r}: give a whole number from 0 to {PURPOSES - 1}")
+    high, low = divmod(purpose, 4)  # 4 * seed + low has 30 bits
+    return torch.arange(count) + ((high * 2**30 + 4 * check_seed(seed) + low) << 32)
+
+
+def step_keys(rng_seeds: Tensor, step: int) -> Tensor:
+    """One 32-bit key per sample for this step; RNG seeds int64 `[B]`, >= 0."""
+    return mix(mix((mix(rng_seeds & MASK) + step * GOLDEN) & MASK) ^ (rng_seeds >> 32))
 
 
 def fires(keys: Tensor, cells: Tensor, fire_rate: float) -> Tensor:
@@ -62,8 +65,8 @@ def fires(keys: Tensor, cells: Tensor, fire_rate: float) -> Tensor:
     return mix((keys + cells * GOLDEN) & MASK) < threshold
 
 
-def fire_mask(seeds: Tensor, step: int, height: int, width: int, fire_rate: float) -> Tensor:
+def fire_mask(rng_seeds: Tensor, step: int, height: int, width: int, fire_rate: float) -> Tensor:
     """The whole mask of one step, bool `[B, H, W]`, each cell True with probability `fire_rate`."""
-    cells = torch.arange(height * width, device=seeds.device)
-    mask = fires(stream_keys(seeds, step)[:, None], cells, fire_rate)  # [B, H * W]
+    cells = torch.arange(height * width, device=rng_seeds.device)
+    mask = fires(step_keys(rng_seeds, step)[:, None], cells, fire_rate)  # [B, H * W]
     return mask.view(-1, height, width)

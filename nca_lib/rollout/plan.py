@@ -1,4 +1,4 @@
-"""What a rollout is told, whichever path computes it."""
+"""What every rollout engine is given: the weights of the update rule, and a plan."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from torch import Tensor
 
 
 class Weights(NamedTuple):
-    """What a rollout needs of a rule; `P` numbers are perceived by a cell, `D` are hidden."""
+    """The update rule for one batch; a cell perceives `P` numbers, the hidden layer has `D`."""
 
-    perceive: Tensor  # [D, P]
-    bias: Tensor  # [B, D], the genome's say included
-    update: Tensor  # [C, D], rows of held channels zero
+    hidden: Tensor  # [D, P]
+    bias: Tensor  # [B, D], the condition's part included
+    output: Tensor  # [C, D], rows of frozen channels zero
 
 
 class Plan(NamedTuple):
-    """How long, what to record, and the physics: all plain values."""
+    """How long, what to record, and how cells live and fire: plain values."""
 
     steps: int
-    record: tuple[int, ...]  # increasing numbers from 1 to `steps`: the states to return
-    first_step: int  # where in their streams the samples stand (a rollout continued)
+    record_steps: tuple[int, ...]  # increasing, from 1 to `steps`: the states to return
+    first_step: int  # steps that the samples have made before (a rollout continued)
     fire_rate: float
-    sobel: bool  # perceive itself and two slopes (8 times too large); else all nine neighbours
-    held: tuple[int, ...]  # channels that stay as they were given, in dead cells too
-    life: int  # channel of the life
-    alive_above: float
+    sobel: bool  # perceive itself and two gradients (8 times too large); else all nine neighbours
+    frozen: tuple[int, ...]  # channels that never change, in dead cells either
+    alive_channel: int
+    alive_threshold: float

@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from nca_lib.rollout.fire import fires, stream_keys
+from nca_lib.rollout.fire import fires, step_keys
 from nca_lib.rollout.plan import Plan, Weights
 
 import torch
@@ -54,10 +54,12 @@ def from_rows(rows: Tensor, batch: int, height: int, width: int) -> Tensor:
 
 def alive_rows(rows: Tensor, batch: int, height: int, width: int, plan: Plan) -> Tensor:
     """The alive mask, bool [B * (H + 2) * (W + 2)]; the border is never alive."""
-    life = rows[:, plan.life].view(batch, height + 2, width + 2)
-    tall = torch.maximum(torch.maximum(life[:, :-2], life[:, 1:-1]), life[:, 2:])  # [B, H, W + 2]
+    alive = rows[:, plan.alive_channel].view(batch, height + 2, width + 2)
+    tall = torch.maximum(
+        torch.maximum(alive[:, :-2], alive[:, 1:-1]), alive[:, 2:]
+    )  # [B, H, W + 2]
     wide = torch.maximum(torch.maximum(tall[..., :-2], tall[..., 1:-1]), tall[..., 2:])  # [B, H, W]
-    return F.pad(wide > plan.alive_above, (1, 1, 1, 1)).flatten()
+    return F.pad(wide > plan.alive_threshold, (1, 1, 1, 1)).flatten()
 
 
 def perceive(rows: Tensor, acting: Tensor, neighbours: Tensor, sobel: bool) -> Tensor:
@@ -88,9 +90,9 @@ def perceive_transposed(grad: Tensor, channels: int, sobel: bool) -> Tensor:
     )
 
 
-def fire_rows(seeds: Tensor, steps: range, number: Tensor, fire_rate: float) -> Tensor:
+def fire_rows(rng_seeds: Tensor, steps: range, number: Tensor, fire_rate: float) -> Tensor:
     """Fire masks of a few steps at once, bool [len(steps), B * (H + 2) * (W + 2)]."""
-    keys = torch.stack([stream_keys(seeds, step) for step in steps])  # [steps, B]
+    keys = torch.stack([step_keys(rng_seeds, step) for step in steps])  # [steps, B]
     return fires(keys[:, :, None], number, fire_rate).flatten(1)
 
 
@@ -102,47 +104,47 @@ class Step(NamedTuple):
     kept: Tensor  # bool [cells of all samples, 1 or C], False where a state was emptied
 
 
-def fire_ahead(seeds: Tensor, plan: Plan, number: Tensor):
+def fire_ahead(rng_seeds: Tensor, plan: Plan, number: Tensor):
     """The fire masks of all steps in turn, bool [cells of all samples], drawn a few at a time."""
-    together, end = max(1, AHEAD // max(1, len(seeds))), plan.first_step + plan.steps
+    together, end = max(1, AHEAD // max(1, len(rng_seeds))), plan.first_step + plan.steps
     for first in range(plan.first_step, end, together):
         yield from fire_rows(
-            seeds, range(first, min(first + together, end)), number, plan.fire_rate
+            rng_seeds, range(first, min(first + together, end)), number, plan.fire_rate
         )
 
 
-def run(state, w1, bias, w2, seeds, plan, keep):
+def run(state, w1, bias, w2, rng_seeds, plan, keep):
     """The frames `[R, B, C, H, W]`, and the tape: a `Step` a step (none if not `keep`)."""
     batch, channels, height, width = state.shape
     table = grid(height, width, state.device)
     rows = to_rows(state)  # [cells of all samples, C]; a copy, changed in place from here on
     if rows.data_ptr() == state.data_ptr():
         rows = rows.clone()
-    held = torch.zeros(channels, dtype=torch.bool, device=state.device)
-    held[list(plan.held)] = True
-    frames, tape = state.new_empty(len(plan.record), *state.shape), []
+    frozen = torch.zeros(channels, dtype=torch.bool, device=state.device)
+    frozen[list(plan.frozen)] = True
+    frames, tape = state.new_empty(len(plan.record_steps), *state.shape), []
     before = alive_rows(rows, batch, height, width, plan)
-    for t, fire in enumerate(fire_ahead(seeds, plan, table.number)):
+    for t, fire in enumerate(fire_ahead(rng_seeds, plan, table.number)):
         acting = (before & fire).nonzero().flatten()  # [n]
         sample = acting // table.cells
         seen = perceive(rows, acting, table.neighbours, plan.sobel)  # [n, P]
         hidden = F.linear(seen, w1).add_(bias.index_select(0, sample)).relu_()  # [n, D]
         rows.index_add_(0, acting, F.linear(hidden, w2))
         lives = before & alive_rows(rows, batch, height, width, plan)
-        kept = lives[:, None] | held if plan.held else lives[:, None]
+        kept = lives[:, None] | frozen if plan.frozen else lives[:, None]
         rows.mul_(kept)
         before = alive_rows(rows, batch, height, width, plan)
         if keep:
             tape.append(Step(acting, seen, kept))
-        if t + 1 in plan.record:
-            frames[plan.record.index(t + 1)] = from_rows(rows, batch, height, width)
+        if t + 1 in plan.record_steps:
+            frames[plan.record_steps.index(t + 1)] = from_rows(rows, batch, height, width)
     return frames, tape
 
 
 class SparseRollout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, state, w1, bias, w2, seeds, plan):
-        frames, ctx.tape = run(state, w1, bias, w2, seeds, plan, keep=True)
+    def forward(ctx, state, w1, bias, w2, rng_seeds, plan):
+        frames, ctx.tape = run(state, w1, bias, w2, rng_seeds, plan, keep=True)
         ctx.plan, ctx.shape = plan, state.shape
         ctx.save_for_backward(w1, bias, w2)
         return frames
@@ -157,7 +159,7 @@ class SparseRollout(torch.autograd.Function):
         grad = to_rows(grad_frames.new_zeros(ctx.shape))  # [cells of all samples, C]
         frame = len(grad_frames)
         for t in reversed(range(ctx.plan.steps)):
-            if t + 1 in ctx.plan.record:
+            if t + 1 in ctx.plan.record_steps:
                 frame -= 1
                 grad += to_rows(grad_frames[frame])
             acting, seen, kept = ctx.tape[t]
@@ -175,19 +177,19 @@ class SparseRollout(torch.autograd.Function):
         return grad_state, grad_w1, grad_bias, grad_w2, None, None
 
 
-def sparse_rollout(state: Tensor, weights: Weights, seeds: Tensor, plan: Plan) -> Tensor:
+def sparse_rollout(state: Tensor, weights: Weights, rng_seeds: Tensor, plan: Plan) -> Tensor:
     """Run the plan's steps and return the states after those that it records.
 
     Args:
         state: cell states `[B, C, H, W]`.
         weights: of the rule, for this batch.
-        seeds: int64 `[B]`, the samples' streams of fire masks.
+        rng_seeds: int64 `[B]`, the samples' streams of fire masks.
         plan: steps, record and physics.
 
     Returns:
         `[len(record), B, C, H, W]`, differentiable in the state and the weights.
     """
-    args = state, *weights, seeds, plan
+    args = state, *weights, rng_seeds, plan
     if torch.is_grad_enabled() and any(a.requires_grad for a in args[:4]):
         return SparseRollout.apply(*args)
     return run(*args, keep=False)[0]

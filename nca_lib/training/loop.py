@@ -1,272 +1,260 @@
-"""The loop: one for pretraining, unified fine-tuning and restoration.
+"""The training loop: one for pretraining, fine-tuning, restoration and classification.
 
-Every iteration grows a batch, part of it from fresh starts and part of it from the pool, and takes
-the loss at several steps of the growth. The trainings differ in two things only: the pictures they
-are given, and where a fresh sample starts (`TrainingConfig.task`, or a `start` of your own).
+Every iteration grows a batch, part of it from initial states and part of it from the pool, and
+takes the loss at several steps of the growth. What differs is the pictures and the task.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import replace
 
-from nca_lib.checkpoints import save_rule
-from nca_lib.dataset import Pictures
-from nca_lib.errors import InputError
-from nca_lib.inputs import as_labels, check_images
-from nca_lib.judge import Judge, critic_for, fingerprint
-from nca_lib.rule import NCA
-from nca_lib.stopping import Stopped, Wish, asked_to_stop
+from nca_lib.checkpoint import digest_of, save_model
+from nca_lib.classifier import perceptual_network
+from nca_lib.data import Pictures, as_pictures
+from nca_lib.inputs import InputError, as_labels, check_images
+from nca_lib.interrupts import StopFlag, Stopped, stop_flag
+from nca_lib.model import NCA
 from nca_lib.training.batch import draw_batch, grow_batch
-from nca_lib.training.losses import Losses, OwnLoss
+from nca_lib.training.config import TrainingConfig
+from nca_lib.training.distributed import Distributed
+from nca_lib.training.losses import Losses
 from nca_lib.training.optimisers import learning_rate
-from nca_lib.training.ranks import Ranks
-from nca_lib.training.run import Log, Outputs, Run, identity_of, new_run, only_writer, open_outputs
-from nca_lib.training.settings import TrainingConfig
+from nca_lib.training.run import Hooks, Log, Outputs, Run, fingerprint_of, only_writer
 
 import torch
-from torch import Tensor
+from torch import nn
 from tqdm.auto import tqdm
 
 TRIES = 5  # batches in a row whose loss is not finite before training gives up
+
+Callback = Callable[[int, dict, NCA], None]
 
 
 class TrainingDiverged(Exception):
     """The loss is not finite any more; the message says what is left and what to try."""
 
 
-def training_step(run: Run, digits: Pictures, config: TrainingConfig) -> dict[str, float]:
-    """One iteration. A batch in which a sample explodes teaches nothing: another one is drawn.
-
-    Returns:
-        What to log.
-
-    Raises:
-        FloatingPointError: the loss or the gradient of `TRIES` batches in a row is not finite.
-    """
-    for _ in range(TRIES - 1):
-        try:
-            return try_step(run, digits, config)
-        except FloatingPointError:
-            continue  # its samples are in the pool, where they start anew
-    return try_step(run, digits, config)
-
-
-def try_step(run: Run, digits: Pictures, config: TrainingConfig) -> dict[str, float]:
-    """Grow a batch and learn from it, together with the other ranks."""
-    rule = run.rule
-    rule.zero_grad()
-    batch = draw_batch(run, digits, config)
-    numbers = rule.kernels.new_zeros(len(Losses._fields) + 1)
-    if len(batch.states):
-        numbers = grow_batch(run, batch, digits, config)
-    for parameter in rule.parameters():
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    numbers = run.pool.ranks.add_up([p.grad for p in rule.parameters()], numbers)
-    norm = torch.nn.utils.clip_grad_norm_(rule.parameters(), config.clip_norm)
-    *losses, accuracy = numbers.tolist()
-    entry = {"loss": sum(losses), **dict(zip(Losses._fields, losses, strict=True))}
-    entry |= {"gradient": norm.item(), "learning_rate": learning_rate(run.iteration, config)}
-    entry["pixel_accuracy"] = accuracy
-    if not math.isfinite(entry["loss"]) or not math.isfinite(entry["gradient"]):
-        raise FloatingPointError
-    run.optimisers.step(entry["learning_rate"])
-    run.iteration += 1
-    return entry
-
-
-@dataclass(frozen=True)
-class Habits:
-    """What a training does beside learning."""
-
-    log_every: int
-    save_every: int
-    watch: Callable[[NCA, int], None] | None
-    watch_every: int
-    stop: Callable[[], bool]
-    on_iteration: Callable[[int], None]
-
-
 def train(
-    rule: NCA,
-    digits: Pictures,
-    config: TrainingConfig,
+    model: NCA,
+    data,
+    config: TrainingConfig | None = None,
     outputs: Outputs | None = None,
     *,
-    loss: OwnLoss | None = None,
-    start: Callable[[Tensor, Tensor], Tensor] | None = None,
+    loss: Callable | None = None,
+    start: Callable | None = None,
     optimiser: Callable[[NCA], torch.optim.Optimizer] | None = None,
-    critic: Judge | None = None,
-    source: str = "",
-    origin: dict | None = None,
+    perceptual: nn.Module | None = None,
+    callbacks: Callback | Sequence[Callback] = (),
+    init_from: dict | None = None,
     resume: bool = False,
+    stop: Callable[[], bool] | None = None,
+    engine: str = "auto",
+    ranks: Distributed | None = None,
     log_every: int = 25,
     save_every: int = 250,
-    watch: Callable[[NCA, int], None] | None = None,
-    watch_every: int = 250,
-    stop: Callable[[], bool] | None = None,
-    on_iteration: Callable[[int], None] = lambda iteration: None,
     progress: bool = True,
-    ranks: Ranks | None = None,
+    **settings,
 ) -> list[dict]:
-    """Train `rule` in place and return its log, one record every `log_every` iterations.
+    """Train `model` in place and return its history: metrics every `log_every` iterations.
 
-    However it ends, the rule can be used: its styles are fitted to what it has learned so far.
+    However it ends, the model can be used: its styles are fitted to what it has learned so far.
 
     Args:
-        rule: the start; it is moved nowhere, train it on the device and in the type that it has.
-        digits: the training pictures, of the rule's kind.
-        config: what to do.
+        model: trained on the device and in the type that it has.
+        data: a data set of the model's spec (its training pictures), `Pictures`, or a torchvision
+            data set.
+        config: what to do; or give its settings as keywords, `train(model, data, iterations=100)`.
         outputs: where to write; None writes nothing.
         loss: `(frames [R, B, C, H, W], images [B, I, H, W], labels [B])` -> a scalar that takes the
-            place of the ink's error. The other terms stay: a weight of 0 leaves one out.
+            place of the task's losses. A style encoder's divergence and the birth loss stay.
         start: `(images, labels)` -> states `[B, C, H, W]` that growths begin with.
-        optimiser: makes an optimiser for the rule; its learning rates are the highest of the cycle.
-        critic: whom a `critic_weight` above 0 asks; None: the shipped one (`judge.critic_for`).
-        source: what the pictures are, for the record.
-        origin: what the rule is made of (a merger, a file and its hash), for the record.
+        optimiser: makes an optimiser for the model; its rates are the highest of the cycle.
+        perceptual: the network that `perceptual_weight` compares features in; None: the shipped
+            one (`classifier.perceptual_network`).
+        callbacks: one or several `(step, metrics, model)`, called every `log_every` iterations.
+        init_from: what the model is made of (a merger, a file and its hash), for its metadata.
         resume: go on with the saved run where there is one. A finished run is loaded and left.
-        watch: called with the rule and the iteration every `watch_every` iterations.
         stop: asked after every iteration; once True the run saves itself and stops. None: a signal
             (Ctrl-C, or the stop button of a notebook) asks.
-        on_iteration: told every finished iteration (a progress display elsewhere).
-        ranks: the processes that train this rule together; None: this one alone.
+        engine: of the rollouts, as in `NCA.rollout`.
+        ranks: the processes that train this model together; None: this one alone.
 
     Raises:
         InputError: pictures or settings that can't be; outputs exist and `resume` is not given, or
-            somebody else writes there; a saved run with other settings.
+            another process writes there; a saved run with other settings.
         Stopped: after somebody asked; what was learned until then is saved.
         TrainingDiverged: the loss or the gradient is not finite.
     """
-    hooks, ranks = {"loss": loss, "start": start, "optimiser": optimiser}, ranks or Ranks()
-    digits = check_training(rule, digits, config, ranks)
-    if config.critic_weight:
-        critic = critic_for(rule.kind) if critic is None else deepcopy(critic)
-        critic.eval().requires_grad_(False)  # whoever gave it may still be training it
-    run = new_run(rule, config, ranks, hooks, critic if config.critic_weight else None)
-    identity = identity_of(rule, digits, config, source, origin or {}, hooks)
-    if config.critic_weight:
-        identity["critic_sha256"] = fingerprint(critic)
-    writing = outputs is not None and ranks.first
-    name = outputs.name if outputs else config.task
-    with ExitStack() as around:  # until the rule is written
-        if writing and not outputs.claimed:
-            around.enter_context(only_writer(outputs.folder))
-        stop = stop or around.enter_context(asked_to_stop())
-        if outputs:
-            open_outputs(run, outputs, identity, resume)
-        log = Log(outputs.log if writing else None, run.iteration, run.last)
-        with ExitStack() as within:  # until nothing more is learned
-            within.callback(log.close)
-            rule.record = identity  # whoever watches can see what it is trained for
-            rule.genome.forget_styles()  # the encoder's codes reach the rule as they are
-            within.callback(fit_styles, run, digits, config)
-            bar = tqdm(
-                total=config.iterations, initial=run.iteration, desc=name, leave=False, unit="it",
-                disable=None if progress and ranks.first else True,  # None: unless nobody watches
-            )  # fmt: skip
-            within.callback(close_quietly, bar)
-            habits = Habits(log_every, save_every, watch, watch_every, stop, on_iteration)
-            iterate(run, digits, config, outputs, identity, habits, log, bar)
-        if writing:
-            save_rule(outputs.rule, rule, identity | run.last)
-    if isinstance(stop, Wish) and stop():
-        raise Stopped(f"{name} is finished; stopped there", stop.number)
-    return log.records
+    hooks, ranks = Hooks(loss, start, optimiser), ranks or Distributed()
+    config, pictures = make_config(model, config, settings), check_pictures(model, data)
+    perceptual = frozen_network(model, config, perceptual)
+    run = Run.begin(model, config, hooks, perceptual, ranks, engine)
+    run.task.check(model, config)
+    model.task, model.steps = config.task, config.steps
+    model.trained_labels = pictures.labels.unique().tolist()
+    run.fingerprint = fingerprint_of(run, pictures, getattr(data, "name", ""), init_from or {})
+    if perceptual is not None:
+        weights = {name: tensor.cpu() for name, tensor in perceptual.state_dict().items()}
+        run.fingerprint["perceptual_sha256"] = digest_of(weights, {})[:16]
+    with ExitStack() as stack:  # until the model is written
+        if outputs is not None:
+            run.outputs = outputs
+            if ranks.is_main:
+                stack.enter_context(only_writer(outputs.folder))
+        stop = stop or stack.enter_context(stop_flag())
+        run.open(resume)
+        callbacks = [callbacks] if callable(callbacks) else list(callbacks)
+        history = learn(run, pictures, callbacks, stop, (log_every, save_every), progress)
+        if run.writes:
+            save_model(outputs.model, model)
+    if isinstance(stop, StopFlag) and stop():
+        raise Stopped(f"{run.name} is finished; stopped there", stop.number)
+    return history
 
 
-def iterate(
+def learn(
     run: Run,
-    digits: Pictures,
-    config: TrainingConfig,
-    outputs: Outputs | None,
-    identity: dict,
-    habits: Habits,
-    log: Log,
-    bar: tqdm,
-) -> None:
-    """All iterations that are left, with what happens beside them."""
-    ranks, started = run.pool.ranks, time.perf_counter() - run.seconds
-    while run.iteration < config.iterations:
-        try:
-            entry = training_step(run, digits, config)
-        except FloatingPointError:
-            raise TrainingDiverged(advice(run.iteration + 1, outputs)) from None
-        run.seconds = time.perf_counter() - started
-        finished = run.iteration == config.iterations
-        habits.on_iteration(run.iteration)
-        if run.iteration % habits.log_every == 0 or finished or run.iteration == 1:
-            run.last = {"iteration": run.iteration, **entry, "seconds": round(run.seconds, 2)}
-            log.add(run.last)
-        stopping = ranks.any(habits.stop()) and not finished
-        if outputs and (run.iteration % habits.save_every == 0 or finished or stopping):
-            run.save(outputs.run, identity)
-        if stopping:
-            saved = f"; {outputs.run} is saved, go on with --resume" if outputs else ""
-            message = f"stopped after iteration {run.iteration} of {config.iterations}{saved}"
-            number = habits.stop.number if isinstance(habits.stop, Wish) else None
-            raise Stopped(message, *([number] if number else []))
-        bar.update()
-        bar.set_postfix(loss=f"{entry['loss']:.4f}", accuracy=f"{entry['pixel_accuracy']:.1%}")
-        if habits.watch and ranks.first and (run.iteration % habits.watch_every == 0 or finished):
-            habits.watch(run.rule, run.iteration)
+    pictures: Pictures,
+    callbacks: Sequence[Callback],
+    stop: Callable[[], bool],
+    every: tuple[int, int],
+    progress: bool,
+) -> list[dict]:
+    """All iterations that are left; the history. Styles are fitted however it ends."""
+    model = run.model
+    with ExitStack() as stack:
+        log = Log(run.outputs.log if run.writes else None, run.iteration, run.last)
+        stack.callback(log.close)
+        model.metadata = {k: v for k, v in run.fingerprint.items() if k != "model"}
+        if model.conditioning is not None:
+            model.conditioning.reset_styles()  # codes reach the model as they are
+        stack.callback(fit_styles, model, pictures)
+        bar = tqdm(
+            total=run.config.iterations, initial=run.iteration, desc=run.name, leave=False,
+            unit="it", disable=None if progress and run.ranks.is_main else True,
+        )  # fmt: skip
+        stack.callback(close_quietly, bar)
+        started = time.perf_counter() - run.seconds
+        while run.iteration < run.config.iterations:
+            metrics = training_step(run, pictures)
+            run.seconds = time.perf_counter() - started
+            logged = after_step(run, metrics, log, stop, every)
+            bar.update()
+            bar.set_postfix(loss=f"{metrics['loss']:.4f}", accuracy=f"{metrics['accuracy']:.1%}")
+            for callback in callbacks if logged and run.ranks.is_main else ():
+                callback(run.iteration, run.last, model)
+    model.metadata |= run.last
+    return log.history
 
 
-def check_training(rule: NCA, digits: Pictures, config: TrainingConfig, ranks: Ranks) -> Pictures:
-    """The digits, once it is sure that they and the settings can be trained with."""
-    kind = rule.kind
-    images, labels = check_images(digits.images, kind), as_labels(digits.labels, kind.classes)
+def after_step(
+    run: Run, metrics: dict, log: Log, stop: Callable[[], bool], every: tuple[int, int]
+) -> bool:
+    """Log, save and stop where it is time to; whether the metrics were logged."""
+    iteration, total, (log_every, save_every) = run.iteration, run.config.iterations, every
+    finished = iteration == total
+    logged = iteration % log_every == 0 or finished or iteration == 1
+    if logged:
+        run.last = {"iteration": iteration, **metrics, "seconds": round(run.seconds, 2)}
+        log.add(run.last)
+    stopping = run.ranks.any(stop()) and not finished
+    if run.outputs and (iteration % save_every == 0 or finished or stopping):
+        run.save()
+    if stopping:
+        saved = f"; {run.outputs.run} is saved, go on with --resume" if run.outputs else ""
+        number = stop.number if isinstance(stop, StopFlag) else None
+        message = f"stopped after iteration {iteration} of {total}{saved}"
+        raise Stopped(message, *([number] if number else []))
+    return logged
+
+
+def training_step(run: Run, pictures: Pictures) -> dict[str, float]:
+    """One iteration; its metrics. If a sample explodes, another batch is drawn.
+
+    Raises:
+        TrainingDiverged: the loss or the gradient of `TRIES` batches in a row is not finite.
+    """
+    for _ in range(TRIES):
+        metrics = try_step(run, pictures)
+        if metrics is not None:
+            return metrics
+    saved = ""
+    if run.outputs and run.outputs.run.exists():
+        saved = f" The last good state is in {run.outputs.run}, the log in {run.outputs.log}."
+    raise TrainingDiverged(
+        f"the loss is not finite at iteration {run.iteration + 1}.{saved} "
+        "Try a lower --learning-rate, shorter rollouts (--loss-steps) or another --seed."
+    )
+
+
+def try_step(run: Run, pictures: Pictures) -> dict[str, float] | None:
+    """Grow a batch and learn from it; None if its loss or gradient is not finite."""
+    model, config = run.model, run.config
+    model.zero_grad()
+    numbers = grow_batch(run, draw_batch(run, pictures, run.config), pictures, run.config)
+    for parameter in model.parameters():
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    run.ranks.average_gradients(model)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    *losses, accuracy = run.ranks.average(numbers).tolist()
+    rate = learning_rate(run.iteration, config.learning_rate, config.iterations)
+    metrics = {"loss": sum(losses), **dict(zip(Losses._fields, losses, strict=True))}
+    metrics |= {"gradient": norm.item(), "learning_rate": rate, "accuracy": accuracy}
+    if not math.isfinite(metrics["loss"]) or not math.isfinite(metrics["gradient"]):
+        return None  # its samples are in the pool, where they start anew
+    run.optimisers.step(rate)
+    run.iteration += 1
+    return metrics
+
+
+# ---- before and after ----------------------------------------------------------------------------
+
+
+def make_config(model: NCA, config: TrainingConfig | None, settings: dict) -> TrainingConfig:
+    """The settings of a run, from a whole configuration, from keywords, or from both."""
+    unknown = settings.keys() - TrainingConfig.__dataclass_fields__.keys()
+    if unknown:
+        known = ", ".join(TrainingConfig.__dataclass_fields__)
+        raise InputError(f"train has no setting {sorted(unknown)[0]!r}: choose from {known}")
+    return replace(config or TrainingConfig(task=model.task), **settings)
+
+
+def check_pictures(model: NCA, data) -> Pictures:
+    """The training pictures, once it is sure that the model can be trained with them."""
+    pictures, spec = as_pictures(data), model.spec
+    given = getattr(data, "spec", spec)
+    if given.classes != spec.classes:
+        raise InputError(
+            f"the data have the classes {', '.join(given.classes[:3])}, ...; the model "
+            f"{', '.join(spec.classes[:3])}, ...: make the model with NCA(data.spec)"
+        )
+    images, labels = check_images(pictures.images, spec), as_labels(pictures.labels, spec.classes)
     if not len(images) or len(images) != len(labels):
         raise InputError(f"{len(images)} images and {len(labels)} labels: give as many, at least 1")
-    if config.batch_size < ranks.count:
-        raise InputError(f"batch_size {config.batch_size} is too small for {ranks.count} processes")
-    if config.anchor_weight and rule.config.channels <= kind.anchor:
-        raise InputError(f"an anchor wants {kind.anchor + 1} channels, this rule has fewer")
-    if config.task == "read":
-        check_reading(rule)
-    if config.place_weight and rule.config.channels < kind.place.stop:
-        raise InputError(
-            f"places want {kind.place.stop} channels, this rule has fewer: choose more, or "
-            "--place-weight 0"
-        )
     return Pictures(images, labels)
 
 
-def check_reading(rule: NCA) -> None:
-    """Raise InputError for a rule that has no room for its votes, or is told the answer."""
-    config, wanted = rule.config, rule.kind.life + 1 + len(rule.kind.classes)
-    if config.channels < wanted:
-        raise InputError(f"votes want {wanted} channels, this rule has {config.channels}")
-    if config.label_dim or config.style_dim:
-        raise InputError("cells that read are told nothing: choose label_dim and style_dim 0")
+def frozen_network(model: NCA, config: TrainingConfig, network: nn.Module | None):
+    """The perceptual network, if it is wanted: a copy, for its owner may go on training it."""
+    if not config.perceptual_weight:
+        return None
+    network = perceptual_network(model.spec) if network is None else deepcopy(network)
+    return network.eval().requires_grad_(False).to(model.hidden.weight)
 
 
-def fit_styles(run: Run, digits: Pictures, config: TrainingConfig) -> None:
-    """Styles get their scale; those of weights that are not finite stay codes.
-
-    The flow takes seconds, and waits for the end of the training.
-    """
-    finished = run.iteration >= config.iterations
+def fit_styles(model: NCA, pictures: Pictures) -> None:
+    """Styles get their scale; those of parameters that are not finite stay codes."""
     with suppress(torch.linalg.LinAlgError):
-        run.rule.fit_styles(digits.images, digits.labels, config.flow_iterations * finished)
+        model.fit_styles(pictures.images, pictures.labels)
 
 
 def close_quietly(bar: tqdm) -> None:
     """The terminal may be gone."""
     with suppress(OSError):
         bar.close()
-
-
-def advice(iteration: int, outputs: Outputs | None) -> str:
-    saved = ""
-    if outputs and outputs.run.exists():
-        saved = f" The last good state is in {outputs.run}, the log in {outputs.log}."
-    return (
-        f"the loss is not finite at iteration {iteration}.{saved} "
-        "Try a lower --learning-rate, shorter rollouts (--loss-steps) or another --seed."
-    )

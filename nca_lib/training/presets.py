@@ -4,111 +4,107 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from nca_lib.rule import RuleConfig
-from nca_lib.training.settings import TrainingConfig
+from nca_lib.model import ModelConfig
+from nca_lib.training.config import TrainingConfig
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Three rules and their four trainings."""
+    """Three models and their four training runs."""
 
-    rule: RuleConfig  # that grows digits
-    restorer: RuleConfig  # that sharpens a blur
+    model: ModelConfig  # that grows digits
+    restorer: ModelConfig  # that sharpens a blur
     pretrain: TrainingConfig  # of each digit
     finetune: TrainingConfig
     restore: TrainingConfig
-    reader: RuleConfig  # cells that read
-    read: TrainingConfig
+    self_classifier: ModelConfig
+    classify: TrainingConfig
 
 
-# To undo a blur a cell needs each of its neighbours, not slopes alone: after 400 iterations it has
+# To undo a blur a cell needs each neighbour, not gradients alone: after 400 iterations it has
 # 98.9 % of the pixels right, with Sobel filters 98.5.
-RESTORER = RuleConfig(style_dim=0, perception="patch", hidden=192)
+RESTORER = ModelConfig(style_dim=0, perception="patch", hidden=192)
 
 # A blur is local: sixteen steps do as well as thirty-two, and in the same time one can have twice
 # as many iterations (98.6 % after 800 of them, 98.4 after 400 of thirty-two).
 SOON = (8, 12, 16)
 
-# Ink and life are given and stay; of the 32 channels the last ten are votes. More channels with
-# fewer hidden units, or fewer with more, read worse with as many numbers (22 and 280, 48 and 120).
-READER = RuleConfig(channels=32, hidden=188, label_dim=0, style_dim=0, held=(0, 1))
-READ = TrainingConfig(
-    task="read",
+# Ink and alive channel are given and stay; of the 32 channels the last ten are votes. More channels
+# with fewer hidden units, or fewer with more, do worse with as many parameters (22, 280; 48, 120).
+SELF_CLASSIFIER = ModelConfig(channels=32, hidden=188, label_dim=0, style_dim=0, frozen=(0, 1))
+CLASSIFY = TrainingConfig(
+    task="classify",
     loss_steps=(16, 24, 32),
     pool_start=0.05,
     pool_share=0.625,
     pool_renewal=0.25,
-    damage_share=0.1,
+    damage=0.1,
     switch_share=0.2,
     kl_weight=0.0,
 )
 
-# Cells that know where they are hold a picture and heal it; a critic makes it crisp.
-LASTING = TrainingConfig(anchor_weight=20.0, place_weight=0.3, critic_weight=0.02, kl_weight=0.08)
-# All digits: wounds, other labels, nothing to lean on beside the picture. Small batches and cheap
-# styles: on the embedded sample both gave more pixels and a better prior.
-VERSATILE = replace(
-    LASTING, batch_size=8, margin=4, damage_share=0.35, switch_share=0.2, kl_weight=0.02
+# Cells that know their position hold a picture and heal it; a perceptual loss makes it crisp.
+LASTING = TrainingConfig(
+    origin_weight=20.0, position_weight=0.3, perceptual_weight=0.02, kl_weight=0.08
 )
+# All digits: damage, new labels, no edge to lean on. Small batches and cheap styles: on the
+# embedded sample both gave more right pixels and better drawn styles.
+VERSATILE = replace(LASTING, batch_size=8, margin=4, damage=0.35, switch_share=0.2, kl_weight=0.02)
 BRIEF = (12, 16, 20, 24)  # loss steps: more iterations in the same few minutes
 
 PRESETS = {
     # The embedded sample, two CPU cores, under ten minutes from start to table.
     "quick": Preset(
-        rule=RuleConfig(channels=20, style_dim=32),
+        model=ModelConfig(channels=20, style_dim=32),
         restorer=RESTORER,
         pretrain=replace(LASTING, iterations=60, batch_size=8, loss_steps=BRIEF, kl_weight=0.02),
-        finetune=replace(
-            VERSATILE, iterations=4500, loss_steps=BRIEF, pool_share=0.375, flow_iterations=1000
-        ),
-        restore=TrainingConfig(task="restore", iterations=400, loss_steps=SOON, damage_share=0.0),
-        reader=READER,
-        read=replace(READ, iterations=600),
+        finetune=replace(VERSATILE, iterations=4500, loss_steps=BRIEF, pool_share=0.375),
+        restore=TrainingConfig(task="restore", iterations=400, loss_steps=SOON, damage=0.0),
+        self_classifier=SELF_CLASSIFIER,
+        classify=replace(CLASSIFY, iterations=600),
     ),
     # Full MNIST, hours on a CPU.
     "full": Preset(
-        rule=RuleConfig(channels=20, hidden=384, style_dim=32),
+        model=ModelConfig(channels=20, hidden=384, style_dim=32),
         restorer=replace(RESTORER, hidden=256),
-        pretrain=replace(LASTING, iterations=1500, flow_iterations=2000),
+        pretrain=replace(LASTING, iterations=1500),
         # Samples stay in the pool for long: pictures learn to keep their place.
-        finetune=replace(
-            VERSATILE, iterations=60_000, pool_start=0.2, pool_renewal=0.1, flow_iterations=4000
-        ),
+        finetune=replace(VERSATILE, iterations=60_000, pool_start=0.2, pool_renewal=0.1),
         restore=TrainingConfig(
             task="restore",
             iterations=30_000,
             loss_steps=SOON,
-            damage_share=0.0,
+            damage=0.0,
             # A ninth of other blurs keeps them above the picture left alone; a quarter of them, and
             # noise upon a quarter, cost a third of a point where there is neither.
             blurs=(*["box5"] * 24, "box3", "box7", "gauss"),
             noise=0.03,
         ),
-        reader=READER,
-        read=replace(READ, iterations=30_000),
+        self_classifier=SELF_CLASSIFIER,
+        classify=replace(CLASSIFY, iterations=30_000),
     ),
 }
 
 
 @dataclass(frozen=True)
 class Painting:
-    """One rule and its training, for a few pictures that each are a class."""
+    """One model and its training run, for a few pictures that each are a class."""
 
-    rule: RuleConfig
+    model: ModelConfig
     training: TrainingConfig
 
 
 # Growing NCA's own feat (Mordvintsev et al., 2020), on a laptop: see README, "Your own pictures".
 PAINT = Painting(
-    rule=RuleConfig(hidden=144, label_dim=4, style_dim=0),  # fewer than 10,000 numbers
+    model=ModelConfig(hidden=144, label_dim=4, style_dim=0),  # fewer than 10,000 parameters
     training=TrainingConfig(
         iterations=4000,
         batch_size=8,
         loss_steps=(36, 44, 52, 60),
         learning_rate=1.6e-3,  # three pictures; one alone learns better at 2e-3, README says how
         pool_start=0.25,
-        damage_share=0.5,
-        wounds=("half", "half", "disc"),
+        damage=0.5,
+        damage_kinds=("half", "half", "disc"),
         switch_share=0.2,
     ),
 )

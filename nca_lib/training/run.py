@@ -1,4 +1,4 @@
-"""The state of a training, its files, and going on from them."""
+"""The state of a training run, its files, and resuming from them."""
 
 from __future__ import annotations
 
@@ -8,43 +8,53 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
-from nca_lib.blurs import blurred_at_random
-from nca_lib.cells import inked_state, inner, starts, widened
-from nca_lib.checkpoints import (
+from nca_lib.checkpoint import (
     RUN,
     load_tensors_into,
     read_tensors,
     write_atomically,
     write_tensors,
 )
-from nca_lib.dataset import Pictures
-from nca_lib.errors import InputError
-from nca_lib.judge import Judge
-from nca_lib.reading import count_votes
-from nca_lib.rule import NCA
-from nca_lib.training.losses import Losses, OwnLoss, growth_losses, reading_losses
+from nca_lib.data import Pictures
+from nca_lib.inputs import InputError
+from nca_lib.model import NCA
+from nca_lib.state import crop, pad
+from nca_lib.training.config import TrainingConfig
+from nca_lib.training.distributed import Distributed
+from nca_lib.training.losses import Losses
 from nca_lib.training.optimisers import Optimisers
-from nca_lib.training.pool import Pool
-from nca_lib.training.ranks import Ranks
-from nca_lib.training.settings import TrainingConfig
+from nca_lib.training.pool import POOLED, Pool
+from nca_lib.training.tasks import TASKS, Task
 
 import torch
 from filelock import FileLock, Timeout
-from torch import Tensor
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Parts of one's own; None: the library's."""
+
+    loss: Callable | None = None
+    start: Callable | None = None
+    optimiser: Callable | None = None
+
+    def names(self) -> dict[str, str]:
+        """What to call them in a fingerprint: functions, classes and callables of any kind."""
+        given = {name: hook for name, hook in vars(self).items() if hook is not None}
+        return {n: getattr(h, "__qualname__", type(h).__qualname__) for n, h in given.items()}
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where a training writes: the rule, the run to resume, the log, the picture."""
+    """Where a training run writes: the model, the state to resume from, the log, a picture."""
 
     folder: Path
     name: str
-    claimed: bool = False  # whoever started this process is the folder's one writer already
 
     @property
-    def rule(self) -> Path:
+    def model(self) -> Path:
         return Path(self.folder) / f"{self.name}.safetensors"
 
     @property
@@ -84,147 +94,155 @@ def only_writer(folder: Path):
         raise InputError(f"can't write into {folder} ({reason}); choose another --out") from error
 
 
-class Task(NamedTuple):
-    """Where states start, what they are compared with, and what share of it is right."""
-
-    start: Callable[[Tensor, Tensor, Tensor], Tensor]  # images, labels, streams -> [B, C, H, W]
-    loss: Callable[[Tensor, Tensor, Tensor], Losses]  # frames [R, B, C, H, W], images, labels
-    right: Callable[[Tensor, Tensor, Tensor], Tensor]  # states [B, C, H, W], images, labels -> [B]
-
-
-def task_of(
-    rule: NCA, config: TrainingConfig, start: Callable | None, loss: OwnLoss | None, critic=None
-) -> Task:
-    """The task of the settings; a start and a loss of one's own take the place of its parts."""
-    channels, margin = rule.config.channels, config.margin
-    if critic is not None:
-        critic = critic.to(rule.kernels)  # its device and its type
-
-    def begin(images: Tensor, labels: Tensor, streams: Tensor) -> Tensor:
-        if start is None and config.task == "restore":
-            soft = blurred_at_random(images, config.blurs, config.noise, streams)
-            return widened(inked_state(soft, channels, above=0), margin)
-        if start is None:
-            return widened(starts(config.task, images, channels), margin)
-        states, wanted = start(images, labels), (len(images), channels, *rule.kind.size)
-        if states.shape != wanted:
-            raise InputError(f"start gave states {list(states.shape)}: want {list(wanted)}")
-        return widened(states.to(images), margin)
-
-    def losses(frames: Tensor, images: Tensor, labels: Tensor) -> Losses:
-        if config.task == "read":
-            wide = widened(images, margin)
-            parts = reading_losses(frames, wide, labels, rule.kind, config)
-        else:
-            parts = growth_losses(frames, images, config, critic)
-        if loss is None:
-            return parts
-        own = loss(inner(frames, margin), images, labels)
-        if own.dim():
-            raise InputError(f"loss gave the shape {list(own.shape)}: want one number, its mean")
-        return parts._replace(ink=own)
-
-    def right(states: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        states = inner(states, margin)
-        if config.task == "read":
-            tally = count_votes(states, images, rule.kind)  # [B, L]
-            return tally.gather(1, labels[:, None])[:, 0] / tally.sum(1).clamp(min=1)
-        same = (states[:, : rule.kind.ink] > 0.5) == (images > 0.5)  # [B, I, H, W]
-        return same.float().mean((1, 2, 3))
-
-    return Task(begin, losses, right)
-
-
 @dataclass
 class Run:
-    """Everything that changes while training: saved and restored, it goes on bit for bit."""
+    """Everything that changes during training: saved and restored, it goes on bit for bit."""
 
-    rule: NCA
+    model: NCA
+    config: TrainingConfig
+    task: Task
+    hooks: Hooks
+    perceptual: nn.Module | None
+    ranks: Distributed
+    engine: str
     optimisers: Optimisers
     pool: Pool
-    task: Task
     generator: torch.Generator  # the only source of randomness
     iteration: int = 0
     seconds: float = 0.0
-    last: dict = field(default_factory=dict)  # the newest record of the log
+    last: dict = field(default_factory=dict)  # the newest metrics
+    outputs: Outputs | None = None
+    fingerprint: dict = field(default_factory=dict)  # what a run that is resumed must share
 
-    def save(self, path: Path, identity: dict) -> None:
-        """Write the checkpoint; all ranks take part, the first one writes."""
-        pool = self.pool.collect()
-        if not self.pool.ranks.first:
+    @classmethod
+    def begin(
+        cls, model: NCA, config: TrainingConfig, hooks: Hooks, perceptual, ranks, engine
+    ) -> Run:
+        """The beginning of a run; of several ranks each has a share of the pool."""
+        optimisers = Optimisers(model, config.learning_rate, hooks.optimiser)
+        pool = Pool.empty(ranks.share(config.pool_size, "pool_size"), model, config.margin)
+        generator = torch.Generator().manual_seed(config.seed + 2**32 * ranks.rank)
+        task = TASKS[config.task]
+        return cls(
+            model, config, task, hooks, perceptual, ranks, engine, optimisers, pool, generator
+        )
+
+    # ---- the task, and parts of one's own in its place -------------------------------------------
+
+    def initial_state(self, images: Tensor, labels: Tensor, rng_seeds: Tensor) -> Tensor:
+        """Where samples begin, `[B, C, H, W]`, margin included."""
+        if self.hooks.start is None:
+            return self.task.training_state(self.model, images, rng_seeds, self.config)
+        states = self.hooks.start(images, labels)
+        wanted = (len(images), self.model.config.channels, *self.model.spec.size)
+        if tuple(states.shape) != wanted:
+            raise InputError(f"start gave states {list(states.shape)}: want {list(wanted)}")
+        return pad(states.to(images), self.config.margin)
+
+    def losses(self, frames: Tensor, images: Tensor, labels: Tensor) -> Losses:
+        """The task's losses of frames `[R, B, C, H, W]`, or the user's loss alone."""
+        if self.hooks.loss is None:
+            parts = frames, images, labels, self.config, self.perceptual
+            return self.task.losses(self.model, *parts)
+        own = self.hooks.loss(crop(frames, self.config.margin), images, labels)
+        if own.dim():
+            raise InputError(f"loss gave the shape {list(own.shape)}: want one number, its mean")
+        return Losses(own, *[frames.new_zeros(())] * (len(Losses._fields) - 1))
+
+    def accuracy(self, states: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        """The task's accuracy of each sample, `[B]`."""
+        return self.task.accuracy(self.model, crop(states, self.config.margin), images, labels)
+
+    # ---- files -----------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self.outputs.name if self.outputs else self.task.name
+
+    @property
+    def writes(self) -> bool:
+        """The main rank alone writes files."""
+        return self.outputs is not None and self.ranks.is_main
+
+    def open(self, resume: bool) -> None:
+        """Resume the saved run, if there is one and that is wanted.
+
+        Raises:
+            InputError: there are outputs already and `resume` is not given.
+        """
+        if self.outputs is None:
             return
-        tensors = {f"rule.{k}": v for k, v in self.rule.state_dict().items()}
+        if self.outputs.run.exists():
+            if not resume:
+                raise InputError(
+                    f"{self.outputs.run} exists: continue it with --resume, or choose another --out"
+                )
+            self.load(self.outputs.run)
+        elif self.outputs.model.exists():
+            raise InputError(f"{self.outputs.model} exists: choose another --out, or move it away")
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        if not self.writes:
+            return
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"optimiser.{k}": v for k, v in self.optimisers.tensors().items()}
-        tensors |= {f"pool.{name}": tensor for name, tensor in pool.items()}
+        tensors |= {f"pool.{name}": getattr(self.pool, name) for name in POOLED}
         tensors["generator."] = self.generator.get_state()
         names = ("iteration", "seconds", "last")
         progress = {name: getattr(self, name) for name in names} | {"filled": self.pool.filled}
-        write_tensors(path, RUN, tensors, identity=identity, progress=progress)
+        header = {"fingerprint": self.fingerprint, "progress": progress}
+        write_tensors(self.outputs.run, RUN, tensors, **header)
 
-    def load(self, path: Path, identity: dict) -> None:
-        """Go on from a checkpoint.
+    def load(self, path: Path) -> None:
+        """Resume from a checkpoint. Ranks other than the main one begin with an empty pool.
 
         Raises:
             InputError: the file can't be used, or was started with other settings.
         """
-        tensors, metadata = read_tensors(path, RUN)
-        check_same_run(path, metadata.get("identity", {}), identity)
-        parts = {"rule": {}, "optimiser": {}, "pool": {}, "generator": {}}
+        tensors, header = read_tensors(path, RUN)
+        check_same_run(path, header.get("fingerprint", {}), self.fingerprint)
+        parts = {"model": {}, "optimiser": {}, "pool": {}, "generator": {}}
         try:
             for name, tensor in tensors.items():
                 part, _, rest = name.partition(".")
                 parts[part][rest] = tensor
-            load_tensors_into(self.rule, parts["rule"], path)
+            load_tensors_into(self.model, parts["model"], path)
             self.optimisers.load(parts["optimiser"])
-            progress = metadata["progress"]
-            self.pool.load(parts["pool"], int(progress["filled"]))
-            self.generator.set_state(parts["generator"][""])
+            progress = header["progress"]
             self.iteration, self.seconds = int(progress["iteration"]), float(progress["seconds"])
             self.last = dict(progress["last"])
+            if self.ranks.is_main:
+                self.pool.load(parts["pool"], int(progress["filled"]))
+                self.generator.set_state(parts["generator"][""])
+            else:
+                own = self.config.seed + 2**32 * self.ranks.rank
+                self.generator.manual_seed(own + 2**40 * self.iteration)
         except InputError:
             raise
         except Exception as error:  # whatever is wrong inside, it is the file that is wrong
             raise InputError(
-                f"{path} is no run that this nca_lib can go on with ({type(error).__name__}: "
-                f"{error}); move it away and start anew"
+                f"{path} is no run that this nca_lib can resume ({type(error).__name__}: {error}); "
+                "move it away and start anew"
             ) from error
 
 
-def new_run(
-    rule: NCA,
-    config: TrainingConfig,
-    ranks: Ranks | None = None,
-    hooks: dict | None = None,
-    critic: Judge | None = None,
-) -> Run:
-    """The beginning of a run; `hooks` may hold a `start`, a `loss` and an `optimiser`."""
-    hooks = hooks or {}
-    return Run(
-        rule,
-        Optimisers(rule, config, hooks.get("optimiser")),
-        Pool.empty(config.pool_size, rule, ranks or Ranks(), config.margin),
-        task_of(rule, config, hooks.get("start"), hooks.get("loss"), critic),
-        torch.Generator().manual_seed(config.seed),
-    )
-
-
-def identity_of(
-    rule: NCA, digits: Pictures, config: TrainingConfig, source: str, origin: dict, hooks: dict
-) -> dict:
-    """What a run must have in common with the one that it goes on from; plain values.
+def fingerprint_of(run: Run, pictures: Pictures, source: str, init_from: dict) -> dict:
+    """What a run must have in common with the one that it resumes; plain values.
 
     Where the pictures lie is not part of it, which they are is.
     """
-    bits = digits.images.mul(255).round().byte().contiguous().numpy().tobytes()
+    pixels = pictures.images.mul(255).round().byte().contiguous().numpy().tobytes()
     return {
-        "training": config.plain(),
-        "rule": rule.settings(),
+        "training": run.config.plain(),
+        "model": run.model.settings(),
         "source": source,
-        "start": origin,
-        "hooks": {name: f.__qualname__ for name, f in hooks.items() if f is not None},
-        "pictures": len(digits),
-        "pictures_sha256": hashlib.sha256(bits).hexdigest()[:16],
-        "digits": digits.labels.unique().tolist(),
+        "init_from": init_from,
+        "hooks": run.hooks.names(),
+        "pictures": len(pictures),
+        "pictures_sha256": hashlib.sha256(pixels).hexdigest()[:16],
+        "labels": pictures.labels.unique().tolist(),
+        "world_size": run.ranks.world_size,
     }
 
 
@@ -243,57 +261,41 @@ def check_same_run(path: Path, saved: dict, wanted: dict, prefix: str = "") -> N
             )
 
 
-def open_outputs(run: Run, outputs: Outputs, identity: dict, resume: bool) -> None:
-    """Go on with the saved run, if there is one and that is wanted.
-
-    Raises:
-        InputError: there are outputs already and `resume` is not given.
-    """
-    if outputs.run.exists():
-        if not resume:
-            raise InputError(
-                f"{outputs.run} exists: continue it with --resume, or choose another --out"
-            )
-        run.load(outputs.run, identity)
-    elif outputs.rule.exists():
-        raise InputError(f"{outputs.rule} exists: choose another --out, or move it away")
-
-
 def read_log(path: Path) -> list[dict]:
-    """The records of a log; a line that was torn by a crash is left out."""
+    """The lines of a log; one that was torn by a crash is left out."""
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     except OSError as error:
         raise InputError(f"can't read {path}: {error.strerror}") from error
-    records = []
+    lines = []
     for line in text.splitlines():
         try:
-            record = json.loads(line)
-            if isinstance(record, dict) and isinstance(record["iteration"], int):
-                records.append(record)
+            entry = json.loads(line)
+            if isinstance(entry, dict) and isinstance(entry["iteration"], int):
+                lines.append(entry)
         except (ValueError, KeyError, RecursionError):
             continue
-    return records
+    return lines
 
 
 class Log:
-    """The history of a training, in memory and, where there is a path, on disk: a line a record."""
+    """The history of a run, in memory and, where there is a path, on disk as JSON lines."""
 
     def __init__(self, path: Path | None, iteration: int, last: dict):
         """What came after `iteration` was not saved, and comes again."""
-        self.records = [last] if last else []
+        self.history = [last] if last else []
         self.file = None
         if path is not None:
-            kept = [r for r in read_log(path) if r["iteration"] <= iteration]
-            self.records = kept or self.records
-            text = "".join(json.dumps(record) + "\n" for record in kept)
+            kept = [entry for entry in read_log(path) if entry["iteration"] <= iteration]
+            self.history = kept or self.history
+            text = "".join(json.dumps(entry) + "\n" for entry in kept)
             write_atomically(path, text.encode())
             self.file = path.open("a", buffering=1, encoding="utf-8")
 
-    def add(self, record: dict) -> None:
-        self.records.append(record)
+    def add(self, entry: dict) -> None:
+        self.history.append(entry)
         if self.file:
-            self.file.write(json.dumps(record) + "\n")
+            self.file.write(json.dumps(entry) + "\n")
 
     def close(self) -> None:
         if self.file:

@@ -1,0 +1,162 @@
+"""Reports: tables, JSON and figures of what was measured, and a picture of training's progress."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from nca_lib.checkpoint import write_atomically
+from nca_lib.data.dataset import Dataset
+from nca_lib.evaluation.behaviour import GROWTH, regrow
+from nca_lib.evaluation.classifying import CLASSIFY_STEPS
+from nca_lib.evaluation.evaluate import pictures_for
+from nca_lib.model import NCA
+from nca_lib.rollout.fire import rng_seeds
+from nca_lib.training.run import read_log
+from nca_lib.training.tasks import Classify, task_of
+from nca_lib.visual import plots
+
+import torch
+from torch import Tensor
+
+COLUMNS = ("pixel_accuracy", "ink_iou", "ssim", "psnr", "classifier_accuracy")
+
+
+def percent(value: float | None) -> str:
+    """A share as text; "-" where it could not be measured."""
+    return "-" if value is None else f"{value:.2%}"
+
+
+def table(results: dict) -> str:
+    """The model compared with its baselines; then how it persists, heals, switches and samples."""
+    lines = ["".join(f"{c.replace('_', ' '):>20}" for c in ("", *COLUMNS))]
+    for name, row in {"this model": results, **results["baselines"]}.items():
+        cells = [f"{row[c]:.2f} dB" if c == "psnr" else percent(row[c]) for c in COLUMNS]
+        lines.append("".join(f"{cell:>20}" for cell in (name.replace("_", " "), *cells)))
+    decoder = results["baselines"].get("conv_decoder")
+    if decoder is not None:
+        trained = f"trained on {decoder['trained_on']}"
+        lines.append(f"(conv decoder: {decoder['numbers']} numbers, {trained})")
+    if not results["held_out"]:
+        lines.append("(measured on the training pictures: there are no others)")
+    row = ", ".join(f"{percent(value)} at {name}" for name, value in results["persistence"].items())
+    lines += ["", f"persists:  {row} the training steps"]
+    for name, row in results["regeneration"].items():
+        path = " -> ".join(percent(value) for value in row.values())
+        lines.append(f"heals:  {name.replace('_', ' ')}: {path} after 64 and 256 steps")
+    if "switching" in results:
+        row = results["switching"]
+        old, new = row["worst_pair"]
+        lines.append(
+            f"switches:  {percent(row['classifier_accuracy'])} are classified as the new label 96 "
+            f"steps later, {percent(row['worst_pair_classifier_accuracy'])} from {old} to {new}"
+        )
+    if results.get("samples"):
+        row = results["samples"]
+        lines.append(
+            f"samples:  {percent(row['classifier_accuracy'])} are classified as their label, "
+            f"FID {row['fid']:.1f}, coverage {percent(row['coverage'])}"
+        )
+    return "\n".join(lines)
+
+
+def classifying_table(results: dict) -> str:
+    """What a self-classifying model gets right, as text."""
+    times = {f"after_{steps}_steps": f"after {steps} steps" for steps in CLASSIFY_STEPS}
+    times["replaced"] = f"{results['replaced']['steps']} steps after the picture was replaced"
+    return "\n".join(
+        f"{when}: {percent(results[key]['cells'])} of the cells with ink are right, all agree in "
+        f"{percent(results[key]['agree'])} of the pictures, most are right in "
+        f"{percent(results[key]['majority'])}"
+        for key, when in times.items()
+    )
+
+
+def first_of_each(labels: Tensor, count: int = 2) -> Tensor:
+    """Indices of the first picture of each label, then of the second."""
+    each = [(labels == label).nonzero()[:count, 0] for label in labels.unique()]
+    rows = [index[row : row + 1] for row in range(count) for index in each]
+    return torch.cat([labels.new_zeros(0), *rows])
+
+
+def write_figures(
+    model: NCA, results: dict, data: Dataset, folder: Path, logs: dict | None = None
+) -> list[Path]:
+    """All figures of an evaluation, of the pictures that it measured; the comparison comes first.
+
+    Args:
+        logs: of training runs, by name (`read_logs`), for learning curves.
+    """
+    pictures = pictures_for(model, data, results["split"], results["limit"])
+    seeds, steps = rng_seeds(len(pictures), results["seed"], GROWTH), results["steps"]
+
+    def grown(index: Tensor, times: tuple[int, ...]) -> Tensor:  # ink as it was when measured
+        frames = regrow(model, pictures.select(index), times, rng_seeds=seeds[index])
+        return frames[:, :, : model.spec.channels]  # [R, n, I, H, W]
+
+    first, worst = first_of_each(pictures.labels), torch.tensor(results["worst"])
+    times = sorted({1, *(round(steps * k / 5) for k in range(1, 6)), 2 * steps, 4 * steps} - {0})
+    growth = grown(first[3 % len(first)][None], tuple(times))[:, 0]
+    originals, caption = (
+        pictures.images,
+        f"Below each original, what the model made in {steps} steps.",
+    )
+    figures = {
+        "originals_and_grown": plots.compare(
+            originals[first], grown(first, (steps,))[0], "Originals and grown pictures", caption
+        ),
+        "film_strip": plots.film_strip(growth, times, "The growth of a picture"),
+        "accuracy_by_step": plots.accuracy_by_step(results),
+        "per_digit": plots.per_digit_bars(results),
+        "worst_cases": plots.compare(
+            originals[worst], grown(worst, (steps,))[0], f"The worst {len(worst)} of {results['n']}"
+        ),
+    }
+    if logs:
+        figures["learning_curves"] = plots.learning_curves(logs)
+    return [
+        plots.save_figure(figure, Path(folder) / f"{number:02d}_{name}.png")
+        for number, (name, figure) in enumerate(figures.items(), 1)
+    ]
+
+
+def report(
+    model: NCA, results: dict, data: Dataset, json_file=None, figures=None, logs: dict | None = None
+) -> list[Path]:
+    """Print what `evaluate` measured, write it as JSON and as figures; returns the files.
+
+    Args:
+        json_file: path, or None.
+        figures: folder, or None.
+        logs: as in `write_figures`.
+    """
+    print(classifying_table(results) if isinstance(task_of(model), Classify) else table(results))
+    written = []
+    if json_file is not None:
+        write_atomically(json_file, (json.dumps(results, indent=2) + "\n").encode())
+        written.append(json_file)
+    if figures is not None:
+        written += write_figures(model, results, data, figures, logs)
+    return written
+
+
+def read_logs(folder: Path) -> dict[str, list[dict]]:
+    """The logs of all training runs in a folder, by name."""
+    return {path.stem: read_log(path) for path in sorted(Path(folder).glob("*.jsonl"))}
+
+
+def progress_callback(data: Dataset, path: Path) -> Callable[[int, dict, NCA], None]:
+    """A callback for `train` that draws some validation pictures as the model makes them now."""
+    some = data.validation if len(data.validation) else data.train
+    pictures = some.select(first_of_each(some.labels))
+
+    def draw(step: int, metrics: dict, model: NCA) -> None:
+        states = regrow(model, pictures, (model.steps,))[-1]
+        votes = isinstance(task_of(model), Classify)
+        shown = (
+            plots.vote_colours(states, model.spec) if votes else states[:, : model.spec.channels]
+        )
+        plots.save_figure(plots.progress_picture(shown), path)
+
+    return draw
