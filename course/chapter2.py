@@ -21,11 +21,11 @@ def loss_of(frames, picture, tissue, alive=0.25, over=0.1, low=-2, steps=slice(N
     return ink + alive * living + over * (frames - frames.clamp(low, 2)).square().mean()
 
 
-def loss_case(steps, count, targets, channels):
+def loss_case(steps, count, targets):
     picture = torch.zeros(targets, 1, 28, 28)
     picture[:, :, 8:20, 13:16] = torch.rand(targets, 1, 12, 3)
     strength = torch.linspace(1, 2, steps)[:, None, None, None, None]
-    frames = strength * torch.randn(steps, count, channels, 28, 28)
+    frames = strength * torch.randn(steps, count, 6, 28, 28)
     return frames.requires_grad_(), picture, alive_target(picture)
 
 
@@ -39,12 +39,7 @@ LOSS = {
     "The alive channel has a target of its own, the tissue.": lambda x, y, _: loss_of(x, y, y),
     "If all share one picture, all count.": lambda x, y, z: loss_of(x[:, : len(y)], y, z),
 }
-check_loss = Check(
-    loss_of,
-    lambda: [loss_case(4, 3, 3, 6), loss_case(1, 2, 2, 4), loss_case(3, 3, 1, 16)],
-    LOSS,
-    atol=1e-5,
-)
+check_loss = Check(loss_of, lambda: [loss_case(4, 3, 3), loss_case(3, 3, 1)], LOSS, atol=1e-5)
 
 
 def learn_once(model, optimiser, states, seeds, record, picture=None, skip=(), label=3, last=-1):
@@ -72,11 +67,8 @@ def two_iterations(function, name, model, *starts):
         require(not has_gradient(last), "The states still hold their gradients: detach() them.")
         require(not has_gradient(loss), "The loss still holds its gradients: use .item().")
         weights = torch.cat([weight.detach().flatten() for weight in model.parameters()])
-        results |= {
-            f"loss {turn}": number.reshape(()),
-            f"the last states of iteration {turn}": last,
-        }
-        results |= {f"the vector of all weights after iteration {turn}": weights}
+        for part, value in (("loss", number.reshape(())), ("states", last), ("weights", weights)):
+            results[f"the {part} of iteration {turn}"] = value
     return results
 
 
@@ -84,6 +76,7 @@ def learning_cases():
     model = NCA(MNIST, hidden=12)
     for weight in model.parameters():
         weight.data.copy_(0.25 * torch.randn(weight.shape))
+    model.output.weight.data[1].abs_()  # so that the seed does not die
     grown = 0.5 * torch.rand(3, 16, 28, 28)
     return [(model, (model.seed(2), torch.tensor([4, 9])), (grown, torch.tensor([5, 1, 7])))]
 

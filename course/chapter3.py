@@ -12,11 +12,9 @@ def make_condition(labels, code, table):
 
 
 def condition_cases():
-    many, few = torch.tensor([3, 8, 3, 0, 9]), torch.tensor([4, 1, 2])
-    return [
-        (many, torch.randn(5, 32), torch.randn(10, 16)),
-        (few, torch.randn(3, 4), torch.randn(5, 4)),
-    ]
+    many = torch.tensor([3, 8, 3, 0, 9]), torch.randn(5, 32), torch.randn(10, 16)
+    few = torch.tensor([4, 1, 2]), torch.randn(3, 4), torch.randn(5, 4)
+    return [many, few]
 
 
 CONDITION = {

@@ -28,7 +28,6 @@ FILM = {
     "Right: one seed, one step after the other, and the states that were asked for.": {},
     "Each state is one step late: step 0 is the seed, before any step.": {"late": 1},
     "The same cells fire in every step: give fire_mask its number.": {"mask": lambda step: 0},
-    "The step from state 0 to state 1 draws mask 0.": {"mask": lambda step: step + 1},
     "All cells fire: the fire rate is model.config.fire_rate.": {"rate": 1.0},
     "That is not the digit that is asked for.": lambda model, _, chosen: film(model, 3, chosen),
     "Your states have a batch of one in the middle: keep state[0].": {"keep": lambda s: s},
@@ -72,9 +71,7 @@ def probe_cases():
 
 PROBE = {
     "Right so far: now r_squared.": {},
-    "A weight for each channel, but no constant: add a column of ones to x.": (
-        lambda x, y: torch.linalg.lstsq(x, y[:, None]).solution[:, 0]
-    ),
+    "Add a column of ones to x.": lambda x, y: torch.linalg.lstsq(x, y[:, None]).solution[:, 0],
     "The weights are a column, [F + 1, 1]: take [:, 0].": {"shape": (-1, 1)},
     "The constant comes last: put the column of ones behind the channels.": {"shift": 1},
 }

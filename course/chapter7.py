@@ -66,10 +66,7 @@ check_draw = Check(draw_codes, noise_cases, DRAW)
 def check_length(length, numbers=16):
     """The length that a style of so many numbers from N(0, I) has, roughly."""
     hint = "draw a thousand styles, and look at their norms."
-    wrong = {
-        numbers: "That is the mean of the *squared* length: each number adds 1 to it.",
-        0: f"That is the mean style: {hint}",
-    }
+    wrong = {numbers: "That is the *squared* length.", 0: f"That is the mean style: {hint}"}
     require_number(length, "my_length", numbers**0.5, wrong, hint, atol=0.5)
     return f"Right: the root of {numbers}. Hardly any style is near 0, the mean style."
 

@@ -1,8 +1,8 @@
 """What all checks share: try the reader's answer, compare it, and say one sentence.
 
 A `Check` is a table: a reference solution, cases to try, and near misses, each with the sentence
-that says what went wrong. It accepts what equals the solution in every case and refuses everything
-else, whatever it is; so it never accepts an untouched stub.
+that says what went wrong. Most near misses are the solution with other keywords. A check accepts
+what equals the solution in every case and refuses all else; so it never accepts a stub.
 """
 
 from __future__ import annotations
@@ -53,10 +53,8 @@ def call(function: Callable | None, name: str, *inputs) -> Any:
     try:
         given = function(*inputs)
     except Exception as error:  # whatever the reader wrote
-        text = str(error).strip().partition("\n")[0]
-        raise Wrong(
-            f"{name} stopped with {type(error).__name__}{': ' * bool(text)}{text}"
-        ) from None
+        text = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
+        raise Wrong(f"{name} stopped with {text}") from None
     empty = given is None or given is ...
     require(not empty, f"{name} returns nothing yet: replace the ... and end with return.")
     return given
@@ -76,9 +74,7 @@ def as_tensor(given, name: str) -> Tensor:
     try:
         tensor = torch.as_tensor(given).detach()
     except Exception:  # whatever the reader gave
-        raise Wrong(
-            f"{name} is of type {type(given).__name__}, not what the task asks for."
-        ) from None
+        raise Wrong(f"{name} is of type {type(given).__name__}: see the task.") from None
     plain = not tensor.is_complex() and tensor.layout == torch.strided
     require(plain, f"{name} is {tensor.dtype}, {tensor.layout}: give a dense tensor of reals.")
     return tensor
@@ -105,8 +101,7 @@ def same(a: Tensor, b: Tensor, atol: float = CLOSE) -> bool:
 
 def compare(given: Tensor, wanted: Tensor, name: str, atol: float = CLOSE) -> None:
     """Refuse a tensor that is not the wanted one: by its shape, its scale or its first number."""
-    if wanted.dim() == 0 and given.numel() == 1:
-        given = given.reshape(())
+    given = given.reshape(()) if wanted.dim() == 0 and given.numel() == 1 else given
     shape = list(wanted.shape) or "one number"
     require(given.shape == wanted.shape, f"{name} has the shape {list(given.shape)}, not {shape}.")
     require(given.isfinite().all(), f"{name} holds numbers that are not finite.")
@@ -118,7 +113,7 @@ def compare(given: Tensor, wanted: Tensor, name: str, atol: float = CLOSE) -> No
     require(not whole, f"{name} is {times:.4g} times what it should be: a sum? a sign?")
     at = tuple((~torch.isclose(given, wanted, CLOSE, atol)).nonzero()[0].tolist())
     where, first, right = f" at {list(at)}" if at else "", given[at].item(), wanted[at].item()
-    raise Wrong(f"Not yet: {name}{where} is {first:.4g}, not {right:.4g}.")
+    raise Wrong(f"Not yet: {name}{where}: {first:.4g}, not {right:.4g}.")
 
 
 def named(value, name: str) -> dict[str, Tensor]:
@@ -145,10 +140,6 @@ class Check:
     typed: bool = False  # refuse a result of another dtype
     atol: float = CLOSE
 
-    @reports
-    def __call__(self, function: Callable | None) -> str:
-        return self.examine(function)
-
     def examine(self, function: Callable | None) -> str:
         """The praise, if the function gives what the solution gives in every case; else `Wrong`."""
         name = self.solution.__name__
@@ -162,10 +153,10 @@ class Check:
             lost = has_gradient(wanted) and not has_gradient(given)
             require(not lost, f"{name} is right, but has no gradient: return the tensor itself.")
             typed = not self.typed or as_tensor(given, name).dtype == wanted.dtype
-            require(
-                typed, f"{name} is right, but should be floats, or True and False: see the task."
-            )
+            require(typed, f"{name} is right, but of another type than the task asks for.")
         return next(iter(self.sentences))
+
+    __call__ = reports(examine)
 
     def compare(self, given: dict[str, Tensor], wanted: dict[str, Tensor], inputs: tuple) -> None:
         """Raise `Wrong` for a wrong result, with the sentence of the near miss that it equals."""

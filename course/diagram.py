@@ -1,12 +1,11 @@
 """One step of the automaton as a diagram; chapter 1 and the README show the same one."""
 
-from math import nan
-
 from nca_lib.model import perception_kernels
 from nca_lib.rollout.fire import fire_mask
 from nca_lib.state import alive_mask
 
 import torch
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, HPacker, TextArea
@@ -32,17 +31,8 @@ def grids():
 
 
 def text(ax, x, y, words, colour=SOFT, bold=False):
-    look = {"fontsize": 9.5, "fontweight": "bold"} if bold else {"fontsize": 8}
-    ax.text(x, y, words, ha="center", va="center", color=colour, **look)
-
-
-def lines(ax, starts, ends, **look):
-    """Lines from each point to its end, as one artist."""
-    pairs = [
-        ((x1, x2, nan), (y1, y2, nan)) for (x1, y1), (x2, y2) in zip(starts, ends, strict=True)
-    ]
-    x, y = zip(*pairs, strict=True)
-    ax.plot([v for xs in x for v in xs], [v for ys in y for v in ys], **look)
+    look = {"ha": "center", "va": "center", "fontsize": 9.5 if bold else 8}
+    ax.text(x, y, words, color=colour, fontweight="bold" if bold else "normal", **look)
 
 
 def arrow(ax, start, end, colour=INK):
@@ -53,13 +43,12 @@ def arrow(ax, start, end, colour=INK):
 def cells(ax, grid, x, y, side, colour=CELL):
     """A square of cells around a point; of a filter, what is below 0 is grey."""
     edges = torch.linspace(-side / 2, side / 2, len(grid) + 1)
-    frame = {"width": side, "height": side, "zorder": 1}
-    ax.add_patch(Rectangle((x - side / 2, y - side / 2), fc=TILE, ec="none", **frame))
-    mesh = ax.pcolormesh(x + edges, y - edges, grid, edgecolor=GRID, linewidth=0.5, zorder=2)
-    shades = [colour if value > 0 else SOFT for value in grid.flatten()]
-    mesh.set(array=None, facecolor=to_rgba_array(shades, grid.abs().flatten().numpy()))
-    frame |= {"zorder": 2.5}
-    ax.add_patch(Rectangle((x - side / 2, y - side / 2), fill=False, ec=SOFT, lw=0.9, **frame))
+    mesh = ax.pcolormesh(x + edges, y - edges, grid, edgecolor=GRID, linewidth=0.5)
+    colours = to_rgba_array([colour if value > 0 else SOFT for value in grid.flatten()])
+    strength = grid.abs().flatten().numpy()[:, None]  # on white: TILE
+    mesh.set(array=None, facecolor=1 - strength * (1 - colours))
+    corner = x - side / 2, y - side / 2
+    ax.add_patch(Rectangle(corner, side, side, fill=False, ec=SOFT, lw=0.9, zorder=2))
 
 
 def boxes(ax, centres, colour):
@@ -67,8 +56,7 @@ def boxes(ax, centres, colour):
     for k, (x, y) in enumerate(centres):
         corner, strength = (x - BOX / 2, y - BOX / 2), (0.2, 0.65, 0.45, 0.85)[k % 4]
         ax.add_patch(Rectangle(corner, BOX, BOX, fc=TILE, ec="none"))
-        ax.add_patch(Rectangle(corner, BOX, BOX, fc=colour, ec="none", alpha=strength))
-        ax.add_patch(Rectangle(corner, BOX, BOX, fill=False, ec=SOFT, lw=0.6))
+        ax.add_patch(Rectangle(corner, BOX, BOX, fc=(colour, strength), ec=SOFT, lw=0.6))
 
 
 def column(x, count, gap=0.0):
@@ -79,10 +67,8 @@ def column(x, count, gap=0.0):
 
 def operation(ax, x, sign, colour=INK):
     ax.add_patch(Circle((x, LINE), 0.14, fc=PAPER, ec=colour, lw=1.4, zorder=3))
-    ends = [(0.07, 0), (0, 0.07)] if sign == "+" else [(0.05, 0.05), (0.05, -0.05)]
-    starts = [(x - dx, LINE - dy) for dx, dy in ends]
-    ends = [(x + dx, LINE + dy) for dx, dy in ends]
-    lines(ax, starts, ends, color=colour, lw=1.6, zorder=4, solid_capstyle="round")
+    look = {"marker": sign, "markersize": 10 if sign == "+" else 7, "mew": 1.6}
+    ax.plot(x, LINE, color=colour, zorder=4, **look)
 
 
 def draw_network(ax):
@@ -100,7 +86,7 @@ def draw_network(ax):
         text(ax, 2.48, y - 0.29, ("itself", "slope east", "slope south")[k], SEEN)
     for before, after in ((seen, hidden), (hidden, change)):
         pairs = [((x1 + 0.07, y1), (x2 - 0.07, y2)) for x1, y1 in before for x2, y2 in after]
-        lines(ax, *zip(*pairs, strict=True), color=SEEN, lw=0.45, alpha=0.4)
+        ax.add_collection(LineCollection(pairs, color=SEEN, lw=0.45, alpha=0.4))
     boxes(ax, seen, SEEN)
     boxes(ax, change, CELL)
     for centre in hidden:
@@ -111,20 +97,16 @@ def draw_network(ax):
 
 def write(ax):
     """The words and the equation, in the colours of the drawing."""
-    for x, y, words, colour in (
-        (2.48, LINE + 1.13, "perceive", SEEN), (4.25, LINE + 1.13, "network $f$", SEEN),
-        (4.25, BELOW - 0.24, "condition $c$", CONDITION), (1.03, 1.955, "state $s$", INK),
-        (6.1, 0.95, "fire mask", FIRE), (7.7, 0.95, "alive mask", ALIVE),
-        (9.17, 1.955, "next state $s'$", INK),
+    for bold, x, y, words, colour in (
+        (True, 2.48, 3.93, "perceive", SEEN), (True, 4.25, 3.93, "network $f$", SEEN),
+        (True, 4.25, 1.31, "condition $c$", CONDITION), (True, 1.03, 1.955, "state $s$", INK),
+        (True, 6.1, 0.95, "fire mask", FIRE), (True, 7.7, 0.95, "alive mask", ALIVE),
+        (True, 9.17, 1.955, "next state $s'$", INK), (False, 3.3, 1.67, "$3C$ numbers", SEEN),
+        (False, 4.25, 3.66, "hidden layer", SEEN), (False, 7.7, 0.75, "near a living cell", SOFT),
+        (False, 5.12, 2.38, "change", SEEN), (False, 6.1, 0.75, "half of the cells", SOFT),
+        (False, 4.25, 1.11, "label and style, the same for all", SOFT),
     ):  # fmt: skip
-        text(ax, x, y, words, colour, bold=True)
-    for x, y, words, colour in (
-        (3.3, LINE - 1.13, "$3C$ numbers", SEEN), (4.25, LINE + 0.86, "hidden layer", SEEN),
-        (5.12, LINE - 0.42, "change", SEEN), (4.25, BELOW - 0.44, "label and style", SOFT),
-        (1.03, 1.755, "$C$ numbers a cell", SOFT), (6.1, 0.75, "half of the cells", SOFT),
-        (7.7, 0.75, "near a living cell", SOFT), (9.17, 1.755, "$C$ numbers a cell", SOFT),
-    ):  # fmt: skip
-        text(ax, x, y, words, colour)
+        text(ax, x, y, words, colour, bold)
     parts = [
         ("$s' \\;=\\; $", INK), ("$\\mathrm{alive}$", ALIVE), ("$\\;\\cdot\\;(\\,s \\;+\\; $", INK),
         ("$\\mathrm{fire}$", FIRE), ("$\\;\\cdot\\; f\\,(\\,$", INK), ("$K * s$", SEEN),
@@ -143,8 +125,9 @@ def step_diagram():
     ax.axis("off")
     card = {"boxstyle": ROUND, "fc": PAPER, "ec": EDGE, "lw": 1}
     ax.add_patch(FancyBboxPatch((0.04, 0.04), WIDTH - 0.08, HEIGHT - 0.08, **card))
-    cells(ax, state, 1.03, LINE, SIDE)
-    cells(ax, after, 9.17, LINE, SIDE)
+    for x, grid in ((1.03, state), (9.17, after)):
+        cells(ax, grid, x, LINE, SIDE)
+        text(ax, x, 1.755, "$C$ numbers a cell")
     draw_network(ax)
     for x, grid, colour in ((6.1, fire, FIRE), (7.7, alive, ALIVE)):
         operation(ax, x, "x", colour)

@@ -1,6 +1,6 @@
-"""What is each part of the training worth? One change at a time, a small budget, a few seeds.
+"""What is each part of training worth? One change at a time, a small budget, a few seeds.
 
-Each variant has the best of three learning rates (`common.try_rates`).
+Each variant gets the best of three learning rates (`rows.try_rates`).
 
 python experiments/ablations.py          # 3 seeds on the embedded sample
 """
@@ -9,23 +9,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nca_lib.dataset import Dataset
+from nca_lib.data import Dataset
+from nca_lib.spec import MNIST
 from nca_lib.training.presets import PRESETS
-from nca_lib.training.pretraining import initial_rule
+from nca_lib.training.pretrain import initial_model
 
-from common import Results, learn, open_digits, options, try_rates
+from common import learn, open_digits, options
 from figures import draw_ablations
+from rows import Results, try_rates
 
 BASE = "everything"
-RULE = replace(PRESETS["quick"].rule, hidden=128)
-VARIANTS = {  # changes of the rule, changes of the training
+MODEL = replace(PRESETS["quick"].model, hidden=128)
+VARIANTS = {  # changes of the model, changes of the training
     BASE: ({}, {}),
     "loss at the last step only": ({}, {"loss_steps": (32,), "loss_weights": (1.0,)}),
     "no pool": ({}, {"pool_share": 0.0}),
-    "no wounds": ({}, {"damage_share": 0.0}),
-    "no places": ({}, {"place_weight": 0.0}),
-    "neither places nor anchor": ({}, {"place_weight": 0.0, "anchor_weight": 0.0}),
-    "no critic": ({}, {"critic_weight": 0.0}),
+    "no damage": ({}, {"damage": 0.0}),
+    "no positional channels": ({}, {"position_weight": 0.0}),
+    "neither origin nor positional channels": (
+        {},
+        {"position_weight": 0.0, "origin_weight": 0.0},
+    ),
+    "no perceptual loss": ({}, {"perceptual_weight": 0.0}),
     "no label": ({}, {}),
     "no style": ({"style_dim": 0}, {}),
     "all nine neighbours": ({"perception": "patch"}, {}),
@@ -34,12 +39,12 @@ VARIANTS = {  # changes of the rule, changes of the training
 
 
 def run(variant: str, data: Dataset, seed: int, rate: float, iterations: int) -> dict:
-    changed_rule, changed_training = VARIANTS[variant]
-    rule = initial_rule(replace(RULE, **changed_rule), seed)
-    if variant == "no label":  # cells and encoder are told nothing: their tables stay zero
-        for table in (rule.genome.labels, rule.encoder.label):
+    changed_model, changed_training = VARIANTS[variant]
+    model = initial_model(MNIST, replace(MODEL, **changed_model), seed)
+    if variant == "no label":  # the label tables of conditioning and encoder stay zero
+        for table in (model.conditioning.labels, model.encoder.label):
             table.weight.requires_grad_(False).zero_()
-    return learn(rule, data, seed, rate, iterations, **changed_training)
+    return learn(model, data, seed, rate, iterations, **changed_training)
 
 
 def main() -> None:

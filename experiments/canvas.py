@@ -1,59 +1,56 @@
-"""A canvas four times as large, four seeds: the rule was never told how large its world is.
+"""Four seeds on a grid four times as large as in training.
 
-python experiments/canvas.py             # the shipped unified rule; writes results/canvas.png
+python experiments/canvas.py             # the shipped unified model; writes results/canvas.png
 """
 
 from __future__ import annotations
 
 from nca_lib import load
-from nca_lib.cells import INK, SIZE, seed_state
-from nca_lib.evaluation import read_by_judge
-from nca_lib.judge import load_judge
-from nca_lib.plots import new_figure, save_figure, show_digit
-from nca_lib.rule import NCA
+from nca_lib.classifier import load_classifier
+from nca_lib.evaluation.metrics import classify
+from nca_lib.model import NCA
+from nca_lib.visual.plots import new_figure, save_figure, show_digit
 
 import torch
 from common import options, rounded, save_results
+from torch import Tensor
 
-STYLES = 100  # canvases of each label
-
-
-def grow_canvases(rule: NCA, labels: torch.Tensor, styles: torch.Tensor, steps: int):
-    """Ink `[N, 56, 56]`: a seed in the middle of each quarter, all told the same genome."""
-    seed = seed_state(1, rule.config.channels)  # [1, C, 28, 28]
-    state = seed.tile(len(labels), 1, 2, 2)  # [N, C, 56, 56]
-    genome = rule.genome(labels, styles)
-    with torch.inference_mode():
-        return rule.rollout(state, genome, steps, torch.arange(len(labels)))[-1, :, INK]
+STYLES = 100  # grids per label
 
 
-def quarters(ink: torch.Tensor) -> torch.Tensor:
-    """`[N, 56, 56]` -> `[4N, 1, 28, 28]`"""
-    return ink.unfold(1, SIZE, SIZE).unfold(2, SIZE, SIZE).reshape(-1, 1, SIZE, SIZE)
+@torch.inference_mode()
+def grow_canvases(model: NCA, labels: Tensor, styles: Tensor, steps: int) -> Tensor:
+    """Ink `[N, 1, 2 * H, 2 * W]`: a seed in the middle of each quarter, all of one condition."""
+    state = model.seed(len(labels)).tile(1, 1, 2, 2)  # [N, C, 56, 56]
+    condition = model.condition(labels, styles)
+    return model(state, condition, steps, torch.arange(len(labels)))[:, : model.spec.channels]
+
+
+def quarters(ink: Tensor) -> Tensor:
+    """`[N, I, 2 * H, 2 * W]` -> `[4 * N, I, H, W]`"""
+    rows = [row for half in ink.chunk(2, 2) for row in half.chunk(2, 3)]
+    return torch.stack(rows, 1).flatten(0, 1)
 
 
 def main() -> None:
     arguments = options(__doc__)
-    rule, judge = load("unified"), load_judge()
-    steps = rule.trained_steps
+    model, classifier = load("unified"), load_classifier()
     labels = torch.arange(10).repeat_interleave(STYLES)
     generator = torch.Generator().manual_seed(0)
-    styles = torch.randn(len(labels), rule.config.style_dim, generator=generator)
-    results = {"canvases": len(labels), "weights": rule.record["sha256"]}
-    for name, count in (("trained", steps), ("twice", 2 * steps)):
-        ink = grow_canvases(rule, labels, styles, count).clamp(0, 1)
-        read, _ = read_by_judge(judge, quarters(ink))
-        right = (read.view(-1, 4) == labels[:, None]).double()
-        results |= rounded(
-            {
-                f"judge_accuracy_{name}": right.mean().item(),
-                f"all_four_{name}": right.all(1).double().mean().item(),
-            }
-        )
+    styles = torch.randn(len(labels), model.config.style_dim, generator=generator)
+    results = {"canvases": len(labels), "weights": model.metadata["sha256"]}
+    for name, steps in (("trained", model.steps), ("twice", 2 * model.steps)):
+        ink = grow_canvases(model, labels, styles, steps).clamp(0, 1)
+        predicted, _ = classify(classifier, quarters(ink))
+        right = (predicted.view(-1, 4) == labels[:, None]).double()
+        results |= rounded({
+            f"classifier_accuracy_{name}": right.mean().item(),
+            f"all_four_{name}": right.all(1).double().mean().item(),
+        })  # fmt: skip
     print(results)
     save_results(results, arguments.results / "canvas.json")
-    caption = "One canvas of 56 x 56 cells a label; every quarter starts from one cell of its own."
-    figure = new_figure(8, 3.8, "Four seeds on a larger canvas", caption)
+    caption = "One grid of 56 x 56 cells per label, with a seed cell in each quarter."
+    figure = new_figure(8, 3.8, "Four seeds on a larger grid", caption)
     for axes, label in zip(figure.subplots(2, 5).flat, range(10), strict=True):
         show_digit(axes, ink[label * STYLES])
     save_figure(figure, arguments.results / "canvas.png")

@@ -1,6 +1,6 @@
-"""How large must a rule be? The same training for rules of 3,000 to 60,000 numbers.
+"""How large must a model be? The same training for 3,000 to 66,000 parameters.
 
-Each size has the best of three learning rates (`common.try_rates`).
+Each size gets the best of three learning rates (`rows.try_rates`).
 
 python experiments/size.py               # 3 seeds on the embedded sample
 """
@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nca_lib.dataset import Dataset
+from nca_lib.data import Dataset
+from nca_lib.spec import MNIST
 from nca_lib.training.presets import PRESETS
-from nca_lib.training.pretraining import initial_rule
+from nca_lib.training.pretrain import initial_model
 
-from common import Results, learn, open_digits, options, try_rates
+from common import learn, open_digits, options
 from figures import draw_sizes
+from rows import Results, try_rates
 
 WIDTHS = (24, 48, 96, 192, 384, 512)  # of the hidden layer
 
 
 def run(width: int, data: Dataset, seed: int, rate: float, iterations: int) -> dict:
-    rule = initial_rule(replace(PRESETS["quick"].rule, hidden=width), seed)
-    return learn(rule, data, seed, rate, iterations)
+    model = initial_model(MNIST, replace(PRESETS["quick"].model, hidden=width), seed)
+    return learn(model, data, seed, rate, iterations)
 
 
 def main() -> None:

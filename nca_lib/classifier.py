@@ -12,7 +12,14 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from nca_lib.checkpoint import half_precision, load_network, read_spec, shipped_file, write_tensors
+from nca_lib.checkpoint import (
+    digest_of,
+    half_precision,
+    load_network,
+    read_spec,
+    shipped_file,
+    write_tensors,
+)
 from nca_lib.data.dataset import Dataset, Pictures
 from nca_lib.inputs import InputError
 from nca_lib.spec import MNIST, ImageSpec
@@ -83,6 +90,11 @@ def perceptual_network(spec: ImageSpec, file: Path | None = None) -> Classifier:
             "choose perceptual_weight 0, or train one (nca_lib.classifier.train_classifier)"
         )
     return network
+
+
+def fingerprint(network: nn.Module) -> str:
+    """The beginning of the SHA-256 of a network's weights."""
+    return digest_of({name: t.cpu() for name, t in network.state_dict().items()}, {})[:16]
 
 
 def save_network(path: Path, kind: str, network: nn.Module, metadata: dict) -> None:

@@ -14,41 +14,37 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from nca_lib import __version__
-from nca_lib.checkpoints import load, sha256
-from nca_lib.data import DataName, load_data
-from nca_lib.dataset import Dataset
-from nca_lib.errors import InputError
-from nca_lib.evaluation import pixel_accuracy
-from nca_lib.handwriting import read_picture, style_warning
-from nca_lib.inputs import as_labels, as_whole
-from nca_lib.judge import critic_for, judge_for, save_judge, train_judge
-from nca_lib.kinds import MNIST, Kind
-from nca_lib.plots import save_gif, save_strip
-from nca_lib.report import painter, read_logs, report
-from nca_lib.rival import save_rival, train_rival
+from nca_lib.checkpoint import load, sha256
+from nca_lib.classifier import KIND, perceptual_network, save_network, train_classifier
+from nca_lib.data import DataName, Dataset, load_data, read_digit
+from nca_lib.data.handwriting import style_warning
+from nca_lib.evaluation import evaluate
+from nca_lib.evaluation.report import progress_callback, read_logs, report
+from nca_lib.inputs import InputError, as_labels
+from nca_lib.interrupts import Stopped, say
+from nca_lib.model import NCA, ModelConfig
 from nca_lib.rollout.fire import check_seed
-from nca_lib.rule import NCA, RuleConfig
-from nca_lib.stopping import Stopped, say
+from nca_lib.spec import MNIST, ImageSpec
 from nca_lib.training import Outputs, TrainingConfig, TrainingDiverged, train
+from nca_lib.training.distributed import Distributed, from_torchrun
 from nca_lib.training.presets import PAINT, PRESETS
-from nca_lib.training.pretraining import (
-    initial_rule,
-    load_digit_rules,
-    merge,
-    pretrain,
-    rule_name,
-    widen,
-)
-from nca_lib.training.ranks import Ranks, from_torchrun
+from nca_lib.training.pretrain import initial_model, load_digit_models, merge, pretrain
+from nca_lib.training.tasks import Classify, task_of
+from nca_lib.visual.plots import growth_strip, save_figure, save_gif
 
 import torch
 import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
+from torch import Tensor
+from tyro.conf import Fixed, FlagCreatePairsOff, OmitArgPrefixes, Positional, Suppress
 
-ABOUT = """Grow handwritten digits with a neural cellular automaton: train the rule, measure it,
-watch it. Start with `nca run`: ten minutes on a laptop, no network needed. Then give it your own
-handwriting (`nca redraw`) and your own coloured pictures (`nca paint`)."""
-GPU_ROLLOUTS = " (small batches are graphed, large ones sparse)"
+ABOUT = """Train, measure and watch neural cellular automata that grow pictures. Start with `nca
+run`: ten minutes on a laptop, no network needed. Then give it your own handwriting (`nca redraw`)
+and your own coloured pictures (`nca paint`)."""
+PERCEPTUAL_EPOCHS = 6  # of the perceptual network that `run` trains for itself
+DRAW_EVERY = 250  # iterations between two pictures of the progress
+KL = {"kl_weight", "kl_warmup"}  # settings of models with styles
+GROWTH = {"origin_weight", "position_weight", "perceptual_weight"}  # of models that grow pictures
+BLUR = {"task", "blurs", "noise"}  # of models that restore them
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 PresetName = Literal["quick", "full"]
 DataRoot = Annotated[str | None, tyro.conf.arg(metavar="DIR")]
@@ -58,11 +54,18 @@ def pick_device(name: str) -> torch.device:
     """The device of that name, if it is there."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(name, True):
-        raise InputError(f"--device {name}: PyTorch finds no GPU of this kind; use cpu or auto")
+        raise InputError(f"--device {name}: PyTorch finds no such GPU; use cpu or auto")
     return torch.device(("cuda" if there["cuda"] else "cpu") if name == "auto" else name)
 
 
-@dataclass(frozen=True)
+def refuse(given, usual, names: set[str], where: str) -> None:
+    """Raise InputError if a setting was changed that can't take effect."""
+    for name in sorted(names):
+        if getattr(given, name) != getattr(usual, name):
+            raise InputError(f"--{name.replace('_', '-')} can't take effect {where}: leave it out")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Common:
     """What most commands take."""
 
@@ -71,528 +74,341 @@ class Common:
     preset: PresetName = "quick"  # quick: embedded sample, minutes. full: all of MNIST, hours
     device: DeviceName = "auto"  # auto takes a CUDA GPU if there is one
 
-    def open(self) -> tuple[torch.device, Dataset]:
-        """The device and the data."""
-        device = pick_device(self.device)
+    def load_data(self) -> Dataset:
         data = load_data(self.data, self.data_root, self.preset)
         print(f"data: {data.source}")
-        return device, data
+        return data
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Training(Common):
-    """What the trainings take."""
+    """A command that trains one sort of model, in one process or in several (torchrun)."""
 
     out: Path | None = None  # folder for all that is written; default: runs/PRESET
-    resume: bool = False  # go on where a stopped run left off; finished parts are kept
+    resume: bool = False  # continue a stopped run; finished parts are kept
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    name = ""  # of the model's file
+    usual = staticmethod(lambda preset: (preset.model, preset.finetune))  # the settings above
+    idle, idle_model = BLUR, set()  # those that can't take effect
 
     @property
     def folder(self) -> Path:
         return self.out or Path("runs") / self.preset
 
-    def train_one(
-        self, rule: NCA, config, data: Dataset, name: str, origin: dict, ranks=None, critic=None
-    ):
-        """One training, with its picture; returns the rule's file."""
-        outputs = Outputs(self.folder, name)
-        if sys.stderr is None or not sys.stderr.isatty():
-            print(f"{name}: {config.iterations} iterations, log in {outputs.log}", flush=True)
-        train(
-            rule, data.train, config, outputs, source=data.name, origin=origin, resume=self.resume,
-            watch=painter(data, outputs.picture, config.steps), ranks=ranks, critic=critic,
-        )  # fmt: skip
-        print(f"{name}: {config.iterations} iterations -> {outputs.rule}", flush=True)
-        return outputs.rule
-
-    def train_from_scratch(self, rule: RuleConfig, config: TrainingConfig, name: str) -> None:
-        """One training of a new rule, by all ranks together."""
-        ranks, device = Ranks.join(pick_device(self.device))
-        _, data = self.open()
-        begun = initial_rule(rule, config.seed, data.kind).to(device)
-        self.train_one(begun, config, data, name, {"merge": "scratch"}, ranks)
+    def __call__(self) -> None:
+        model, training = self.usual(PRESETS[self.preset])
+        refuse(self.training, training, self.idle, f"in `nca {type(self).__name__.lower()}`")
+        refuse(self.model, model, self.idle_model, f"in `nca {type(self).__name__.lower()}`")
+        if not self.model.style_dim:
+            refuse(self.training, training, KL, "without styles")
+        ranks, device = Distributed.join(pick_device(self.device))
+        data, config = self.load_data(), self.training
+        if config.perceptual_weight == training.perceptual_weight > 0 and data.spec != MNIST:
+            print("no perceptual network ships for these pictures: training without its loss")
+            config = replace(config, perceptual_weight=0.0)
+        self.work(config, data, device, ranks=ranks)
         ranks.leave()
 
+    def work(self, config: TrainingConfig, data: Dataset, device, **options) -> list[Path]:
+        """Train; returns the files of the models. `options` are those of `train`."""
+        (model, init_from), outputs = self.begin(config, data.spec), Outputs(self.folder, self.name)
+        draw = progress_callback(data, outputs.picture)
 
-def refuse(given, usual, names: set[str], why: str) -> None:
-    """Settings that can't take effect here must be the usual ones."""
-    for name in sorted(names):
-        if getattr(given, name) != getattr(usual, name):
-            raise InputError(f"--{name.replace('_', '-')} can't take effect: {why}")
+        def callback(step: int, metrics: dict, model: NCA) -> None:
+            if step % DRAW_EVERY == 0 or step == config.iterations:
+                draw(step, metrics, model)
 
+        options |= {"callbacks": callback, "init_from": init_from, "resume": self.resume}
+        print(f"{self.name}: {config.iterations} iterations, log in {outputs.log}", flush=True)
+        train(model.to(device), data, config, outputs, **options)
+        print(f"{self.name}: {config.iterations} iterations -> {outputs.model}", flush=True)
+        return [outputs.model]
 
-def refuse_critic(given: Path | None, training: TrainingConfig) -> None:
-    if given is not None and not training.critic_weight:
-        raise InputError("--critic can't take effect: --critic-weight is 0")
-
-
-def without_critic(training: TrainingConfig, usual: TrainingConfig, kind: Kind) -> TrainingConfig:
-    """The same training of pictures for which no critic is shipped, if it was not asked for one."""
-    if kind == MNIST or training.critic_weight != usual.critic_weight or not usual.critic_weight:
-        return training
-    print("no critic is shipped for these pictures: trained without (nca judge makes one)")
-    return replace(training, critic_weight=0.0)
-
-
-CRITIC_EPOCHS = 6  # of the critic that `run` trains for itself
-ELSEWHERE = {"task", "blurs", "noise"}  # settings of the trainings that grow nothing
-RULE_FIELDS = {f.name for f in fields(RuleConfig)}
+    def begin(self, config: TrainingConfig, spec: ImageSpec) -> tuple[NCA, dict]:
+        """The model to start from, and what it is made of."""
+        return initial_model(spec, self.model, config.seed), {"merge": "scratch"}
 
 
-@dataclass(frozen=True)
 class Pretrain(Training):
-    """Train a rule per class: ten rules for ten digits, in parallel, from one initialisation."""
+    """Train a model per class: ten models for ten digits, all from one initialisation."""
 
-    rule: RuleConfig = field(default_factory=RuleConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    workers: int | None = None  # processes; default: one a core
-    critic: Path | None = None  # of `nca judge`, for --critic-weight; default: the shipped one
+    usual = staticmethod(lambda preset: (preset.model, preset.pretrain))
+    idle = BLUR | {"switch_share"}
 
-    def __call__(self) -> None:
-        usual = PRESETS[self.preset].pretrain
-        refuse(self.training, usual, {"switch_share"}, "a digit's rule knows one digit")
-        refuse(self.training, usual, ELSEWHERE, "use `nca restore` or `nca read`")
-        refuse_critic(self.critic, self.training)
-        ranks, device = Ranks.join(pick_device(self.device))
-        _, data = self.open()
-        training = self.training if self.critic else without_critic(self.training, usual, data.kind)
-        pretrain(
-            self.rule, data.train, training, self.folder, kind=data.kind, source=data.name,
-            resume=self.resume, workers=self.workers, device=str(device), progress=ranks.first,
-            ranks=ranks, critic=self.critic,
-        )  # fmt: skip
-        ranks.leave()
-        count, name = len(data.kind.classes), rule_name(0, data.kind)
-        files = f"{self.folder / name}.safetensors ..."
-        print(f"{count} rules, {self.training.iterations} iterations each -> {files}")
+    def work(self, config: TrainingConfig, data: Dataset, device, **options) -> list[Path]:
+        options |= {"resume": self.resume, "device": device}
+        files = pretrain(self.model, data, config, self.folder, **options)
+        each = f"{config.iterations} iterations each"
+        print(f"{len(files)} models: {each} -> {files[0]} ... {files[-1].name}", flush=True)
+        return files
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Finetune(Training):
-    """Merge the ten rules into one and train it on all digits: the unified rule."""
+    """Merge the pretrained models into one and train it on all classes: the unified model."""
 
-    rule: RuleConfig = field(default_factory=RuleConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    merge: Literal["mean", "last", "scratch"] | None = None  # how ten rules become one: mean
+    merge: Literal["mean", "last", "scratch"] | None = None  # how ten models become one: mean
     start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """Folder with digit-0 ... digit-9 (default: --out), or a rule to train further."""
-    critic: Path | None = None  # of `nca judge`, for --critic-weight; default: the shipped one
+    """Folder with digit-0 ... digit-9 (default: --out), or a model to train further."""
 
-    def __call__(self) -> None:
-        usual = PRESETS[self.preset].finetune
-        refuse(self.training, usual, ELSEWHERE, "use `nca restore` or `nca read`")
-        refuse_critic(self.critic, self.training)
-        ranks, device = Ranks.join(pick_device(self.device))
-        _, data = self.open()
-        rule, origin = self.begin(data.kind)
-        critic = self.critic and critic_for(data.kind, self.critic)
-        training = self.training if critic else without_critic(self.training, usual, data.kind)
-        self.train_one(rule.to(device), training, data, "unified", origin, ranks, critic=critic)
-        ranks.leave()
+    name = "unified"
 
-    def begin(self, kind: Kind) -> tuple[NCA, dict]:
-        """The rule to start from, and what it is made of."""
-        usual, seed = PRESETS[self.preset].rule, self.training.seed
-        if self.start is not None and (self.start.is_file() or self.start.suffix):
-            if self.merge:
-                raise InputError(f"--merge can't take effect: {self.start} is one rule already")
-            rule = load(self.start).train()
-            refuse(self.rule, usual, RULE_FIELDS - {"hidden"}, f"{self.start} has its own")
-            if self.rule.hidden != usual.hidden:
-                rule = widen(rule, self.rule.hidden, seed)
-            return rule, {"file": self.start.name, "sha256": sha256(self.start)}
+    def begin(self, config: TrainingConfig, spec: ImageSpec) -> tuple[NCA, dict]:
+        start, one = self.start or self.folder, bool(self.start and self.start.suffix)
+        if self.merge and (one or (self.start and self.merge == "scratch")):
+            raise InputError(f"--merge {self.merge} can't take effect on --from {start}: give one")
         if self.merge == "scratch":
-            if self.start is not None:
-                raise InputError(
-                    f"--from {self.start} can't take effect: --merge scratch uses none"
-                )
-            return initial_rule(self.rule, seed, kind), {"merge": "scratch"}
-        return merged(self.start or self.folder, kind, self.merge or "mean", self.rule, usual, seed)
+            return super().begin(config, spec)
+        if one:
+            model, init_from = load(start).train(), {"file": start.name, "sha256": sha256(start)}
+        else:
+            models, how = load_digit_models(start, spec), self.merge or "mean"
+            hashes = [model.metadata["sha256"] for model in models]
+            model, init_from = merge(models, how, config.seed), {"merge": how, "sha256": hashes}
+        names = {f.name for f in fields(ModelConfig)}
+        names = {n for n in names if getattr(self.model, n) != getattr(model.config, n)}
+        refuse(self.model, self.usual(PRESETS[self.preset])[0], names, f"on what is in {start}")
+        return model, init_from
 
 
-def merged(folder: Path, kind: Kind, how: str, given: RuleConfig, usual: RuleConfig, seed: int):
-    """The merger of the rules in a folder, one for each class, and what it is made of."""
-    rules = load_digit_rules(folder, kind)
-    names = {n for n in RULE_FIELDS if getattr(given, n) != getattr(rules[0].config, n)}
-    refuse(given, usual, names, f"the rules in {folder} have their own")
-    origin = {"merge": how, "sha256": [rule.record["sha256"] for rule in rules]}
-    return merge(rules, how, seed), origin
-
-
-@dataclass(frozen=True)
 class Restore(Training):
-    """Train a rule that restores a blurred digit: not growth, the start shows the target."""
+    """Train a model that restores blurred digits: not growth, the start shows the target."""
 
-    rule: RuleConfig = field(default_factory=RuleConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-
-    def __call__(self) -> None:
-        plan, why = PRESETS[self.preset], "restoration is told neither label nor style to change"
-        names = {"task", "switch_share", "anchor_weight", "place_weight", "critic_weight"}
-        names |= set() if self.rule.style_dim else {"kl_weight", "kl_full"}
-        refuse(self.training, plan.restore, names, why)
-        self.train_from_scratch(self.rule, self.training, "restore")
+    name, idle = "restore", GROWTH | {"task", "switch_share"}
+    usual = staticmethod(lambda preset: (preset.restorer, preset.restore))
 
 
-@dataclass(frozen=True)
 class Read(Training):
-    """Train cells that read: the ink is given, and all must come to agree which digit it is."""
+    """Train a self-classifying model: the ink is given, the cells agree which digit it is."""
 
-    rule: RuleConfig = field(default_factory=RuleConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-
-    def __call__(self) -> None:
-        plan, why = PRESETS[self.preset], "cells that read draw nothing, and are told nothing"
-        names = {"life_weight", "anchor_weight", "place_weight", "critic_weight", "kl_weight"}
-        refuse(self.training, plan.read, ELSEWHERE | names | {"kl_full"}, why)
-        refuse(self.rule, plan.reader, {"label_dim", "style_dim", "held"}, why)
-        self.train_from_scratch(self.rule, self.training, "reader")
+    name, idle = "reader", BLUR | GROWTH | {"alive_weight"}
+    usual = staticmethod(lambda preset: (preset.self_classifier, preset.classify))
+    idle_model = {"label_dim", "style_dim", "frozen"}
 
 
-@dataclass(frozen=True)
-class Evaluate(Common):
-    """Measure a rule on held-out digits, always beside the trivial baselines."""
+@dataclass(frozen=True, kw_only=True)
+class Paint(Training):
+    """Learn to grow coloured pictures of your own, one per class: they grow, persist and heal."""
 
-    weights: str = tyro.MISSING  # unified, restore, digit-0 ... digit-9, or a file
-    split: Literal["test", "validation"] = "test"  # validation is for choosing between rules
-    json: Path | None = None  # write all results here
-    figures: Path | None = None  # write figures into this folder
-    judge: Path | None = None  # of `nca judge`, for pictures that the shipped judge can't read
-    limit: int | None = None  # only the first pictures
-    seed: int = 0  # of fire masks, damage and styles
-
-    def __call__(self) -> None:
-        device, rule = pick_device(self.device), load(self.weights)
-        check_seed(self.seed)
-        _, data = self.open()
-        reads = rule.task == "read"
-        if reads and (self.figures or self.judge):
-            raise InputError("a reading rule draws nothing: --figures and --judge have no effect")
-        judge = None if reads else judge_for(data.kind, self.judge)
-        report(
-            rule.to(device), data, self.split, self.seed, self.limit, self.json, self.figures,
-            judge=judge,
-        )  # fmt: skip
-
-
-def save_growth(frames, names: list[str], out: Path, title: str) -> None:
-    """Write states `[R, B, C, H, W]` as a film strip or as an animation, by suffix.
-
-    Raises:
-        InputError: another suffix, or a file that can't be written.
-    """
-    ink = frames.clamp(0, 1).cpu()
-    if out.suffix.lower() == ".gif":
-        save_gif(ink, out)
-    else:
-        save_strip(ink, out, names, title)
-
-
-def check_film(out: Path) -> None:
-    if out.suffix.lower() not in (".png", ".gif"):
-        raise InputError(f"--out {out}: end it in .png (film strip) or .gif (animation)")
-
-
-def grower(weights: str, device: str) -> NCA:
-    """A rule that grows pictures from one cell."""
-    rule = load(weights).to(pick_device(device))
-    if rule.task != "grow":
-        what = {"restore": "restores blurred pictures", "read": "reads pictures"}[rule.task]
-        raise InputError(f"{weights} {what}, it can't grow: evaluate it")
-    if rule.record.get("hooks", {}).get("start"):
-        raise InputError(f"{weights} was trained from starts of its own: roll it out from those")
-    return rule
-
-
-def label_in(text: str, rule: NCA, weights: str) -> int:
-    """A label that was given by number or name, and that the rule has learned."""
-    classes = rule.kind.classes
-    number = re.fullmatch(r"-?\d+", text) and text not in classes
-    label = as_labels(int(text) if number else text, classes).item()
-    if label not in rule.known:
-        raise InputError(f"{weights} has never seen a {classes[label]}: give another rule")
-    return label
-
-
-def labels_in(text: str, rule: NCA, weights: str) -> list[int]:
-    """Labels given as a range (0-9) or as a list (3,5,7, or names)."""
-    ends = re.fullmatch(r"(\d{1,3})-(\d{1,3})", text)
-    many = [str(n) for n in range(int(ends[1]), int(ends[2]) + 1)] if ends else text.split(",")
-    if not many or len(many) > len(rule.kind.classes):
-        raise InputError(f"--labels {text}: give a range (0-9) or a list (3,5,7), each label once")
-    return [label_in(name.strip(), rule, weights) for name in many]
-
-
-@dataclass(frozen=True)
-class Grow:
-    """Grow a digit from one cell, in a style drawn from the seed, and save the growth."""
-
-    digit: Positional[str]  # 0 to 9, or the name of another class
-    out: Path  # a film strip (.png) or an animation (.gif)
-    weights: str = "unified"  # a shipped rule, or a file
-    steps: int | None = None  # default: twice the training steps
-    seed: int = 0  # of style and fire masks
-    device: DeviceName = "auto"  # auto takes a CUDA GPU if there is one
-
-    def __call__(self) -> None:
-        check_film(self.out)
-        rule = grower(self.weights, self.device)
-        label, generator = label_in(self.digit, rule, self.weights), torch.Generator()
-        style = torch.randn(
-            1, rule.config.style_dim, generator=generator.manual_seed(check_seed(self.seed))
-        )
-        frames, name = rule.grow(label, style, self.steps, self.seed), rule.kind.classes[label]
-        ink = frames[:, :, : rule.kind.ink]  # [steps + 1, 1, I, H, W]
-        save_growth(ink, [""], self.out, f"One cell grows into a {name}")
-        print(f"a {name} in {len(frames) - 1} steps -> {self.out}")
-
-
-@dataclass(frozen=True)
-class Redraw:
-    """Grow a digit of your own handwriting: a photo, a scan or a drawing, one digit on it."""
-
-    picture: Positional[Path]  # PNG or JPG, dark on light or light on dark, any size
-    label: str  # which digit it is
-    out: Path  # a film strip (.png) or an animation (.gif)
-    labels: str | None = None  # what to write in this hand: 0-9, or 3,5,7; default: --label
-    weights: str = "unified"  # a shipped rule, or a file
-    steps: int | None = None  # default: twice the training steps
-    seed: int = 0  # of the fire masks
-    device: DeviceName = "auto"  # auto takes a CUDA GPU if there is one
-
-    def __call__(self) -> None:
-        check_film(self.out)
-        rule = grower(self.weights, self.device)
-        if rule.kind.ink != 1 or rule.encoder is None:
-            raise InputError(f"{self.weights} knows no handwriting: give a rule with styles")
-        label = label_in(self.label, rule, self.weights)
-        labels = labels_in(self.labels or self.label, rule, self.weights)
-        picture = read_picture(self.picture)  # [1, H, W]
-        warning = style_warning(rule, rule.infer_style(picture[None], label)[0])
-        if warning:
-            print(f"careful: {warning}")
-        frames = rule.redraw(picture, label, labels, self.steps, check_seed(self.seed)).cpu()
-        ink = frames[:, :, :1]  # [steps + 1, B, 1, H, W]
-        original = picture.expand(len(ink), 1, *picture.shape)
-        names = [self.picture.name, *(rule.kind.classes[label] for label in labels)]
-        film = torch.cat([original, ink], 1)
-        save_growth(film, names, self.out, "Your hand, grown from one cell")
-        print(f"{', '.join(names[1:])} in the hand of {names[0]} -> {self.out}")
-
-
-@dataclass(frozen=True)
-class Paint:
-    """Learn to grow coloured pictures of your own, one per class: they grow, hold and heal."""
-
+    data: Suppress[Fixed[DataName]] = "pictures"
     data_root: DataRoot = None  # folder of PNGs, up to 96 x 96; default: our three
-    rule: RuleConfig = field(default_factory=lambda: PAINT.rule)
-    training: TrainingConfig = field(default_factory=lambda: PAINT.training)
-    out: Path = Path("runs/paint")  # folder for all that is written
-    resume: bool = False  # go on where a stopped run left off
-    device: DeviceName = "auto"  # auto takes a CUDA GPU if there is one
+    preset: Suppress[Fixed[PresetName]] = "quick"
+    out: Path | None = Path("runs/paint")  # folder for all that is written
 
-    def __call__(self) -> None:
-        started, seed = time.perf_counter(), self.training.seed
-        refuse(self.training, PAINT.training, ELSEWHERE, "use `nca restore --data pictures`")
-        work = Training(
-            data="pictures", data_root=self.data_root, out=self.out, resume=self.resume,
-            device=self.device,
-        )  # fmt: skip
-        device, data = work.open()
-        rule = initial_rule(self.rule, seed, data.kind).to(device)
-        file = work.train_one(rule, self.training, data, "paint", {"merge": "scratch"})
-        rule, places = load(file).to(device), (self.out / "paint.json", self.out / "figures")
-        files = report(rule, data, "test", seed, None, *places, logs=read_logs(self.out))
-        for name in data.kind.classes:
-            files.append(self.out / f"grow-{name}.gif")
-            Grow(name, files[-1], str(file), None, seed, self.device)()
-        print(f"\nwritten in {(time.perf_counter() - started) / 60:.1f} minutes:")
-        print("\n".join(f"  {path}" for path in [file, *files]))
+    name, usual = "paint", staticmethod(lambda preset: (PAINT.model, PAINT.training))
+
+    def work(self, config: TrainingConfig, data: Dataset, device, **options) -> list[Path]:
+        started, files = time.perf_counter(), super().work(config, data, device, **options)
+        if options["ranks"].is_main:
+            present(files, data, config.seed, self.device, started)
+        return files
 
 
-@dataclass(frozen=True)
-class Judge(Common):
-    """Train a judge, the classifier that reads grown pictures, for digits or for other classes."""
-
-    epochs: int = 12
-    seed: int = 0
-    out: Path = Path("runs/judge.safetensors")  # give it to `nca evaluate --judge`
-
-    def __call__(self) -> None:
-        if self.device not in ("auto", "cpu"):
-            raise InputError(
-                f"--device {self.device} can't take effect: a judge needs the CPU only"
-            )
-        _, data = self.open()
-        if min(len(data.train), len(data.validation)) == 0 or min(data.kind.size) < 8:
-            raise InputError(f"{data.source}: too few pictures, or too small, to train a judge")
-        epochs = as_whole(self.epochs, "--epochs", 1)
-        judge, record = train_judge(data, epochs, check_seed(self.seed))
-        command = f"nca judge --data {self.data} --epochs {self.epochs} --seed {self.seed}"
-        save_judge(self.out, judge, record | {"command": command})
-        print(f"reads {record['test_accuracy']:.2%} of the test pictures -> {self.out}")
-
-
-@dataclass(frozen=True)
-class TrainRival(Common):
-    """Train the fair rival: the same encoder and code, a conventional decoder in place of cells."""
-
-    style_dim: int = PRESETS["full"].rule.style_dim
-    kl_weight: float = PRESETS["full"].finetune.kl_weight
-    epochs: int = 12
-    seed: int = 0
-    out: Path = Path("runs/rival.safetensors")
-
-    def __call__(self) -> None:
-        if self.device not in ("auto", "cpu"):
-            raise InputError(
-                f"--device {self.device} can't take effect: a rival needs the CPU only"
-            )
-        _, data = self.open()
-        epochs, length = (
-            as_whole(getattr(self, name), f"--{name.replace('_', '-')}", 1)
-            for name in ("epochs", "style_dim")
-        )
-        if not 0 <= self.kl_weight < float("inf"):
-            raise InputError(f"--kl-weight is {self.kl_weight}: choose 0 or more")
-        seed = check_seed(self.seed)
-        rival, record = train_rival(data, length, self.kl_weight, epochs, seed)
-        save_rival(self.out, rival, record)
-        right = pixel_accuracy(rival.redraw(data.test), data.test.images)
-        print(f"redraws {right:.2%} of the test pixels right -> {self.out}")
-
-
-@dataclass(frozen=True)
-class RunAll(Training):
+@dataclass(frozen=True, kw_only=True)
+class RunAll(Common):
     """All of it, in order: pretrain, finetune, restore, evaluate, and pictures of the result."""
 
+    out: Path | None = None  # folder for all that is written; default: runs/PRESET
+    resume: bool = False  # continue a stopped run; finished parts are kept
     seed: int = 0  # all random draws follow from it
 
     def __call__(self) -> None:
         if from_torchrun("WORLD_SIZE", 1) > 1:
             raise InputError("run is for one process: give torchrun pretrain, finetune or restore")
-        check_seed(self.seed)
-        started, plan, folder = time.perf_counter(), PRESETS[self.preset], self.folder
-        device, data = self.open()
+        started, device, seed = time.perf_counter(), pick_device(self.device), check_seed(self.seed)
+        data, network, files = self.load_data(), None, []
         if not data.held_out:
-            raise InputError(f"{data.source}: there is one per class: use nca paint")
-        kind, common = data.kind, {"source": data.name, "resume": self.resume}
-        asked = plan.pretrain.critic_weight or plan.finetune.critic_weight
-        critic = self.own_critic(data) if asked else None
-        files = pretrain(
-            plan.rule, data.train, replace(plan.pretrain, seed=self.seed), folder, kind=kind,
-            device=device.type, critic=critic, **common,
-        )  # fmt: skip
-        each = f"{plan.pretrain.iterations} iterations each"
-        print(f"{len(files)} rules: {each} -> {files[0]} ... {files[-1].name}", flush=True)
-        rule, origin = merged(folder, kind, "mean", plan.rule, plan.rule, self.seed)
-        config = replace(plan.finetune, seed=self.seed)
-        judge = critic and critic_for(kind, critic)
-        files.append(self.train_one(rule.to(device), config, data, "unified", origin, critic=judge))
-        config = replace(plan.restore, seed=self.seed)
-        rule, origin = initial_rule(plan.restorer, self.seed, kind), {"merge": "scratch"}
-        files.append(self.train_one(rule.to(device), config, data, "restore", origin))
-        for name in ("unified", "restore"):
-            print(f"\n{name}, on {data.source}", flush=True)
-            rule = load(folder / f"{name}.safetensors").to(device)
-            places = folder / f"{name}.json", folder / "figures" / name
-            files += report(rule, data, "test", self.seed, None, *places, logs=read_logs(folder))
-        for label in range(len(kind.classes)):
-            files.append(folder / f"grow-{label}.gif")
-            Grow(str(label), files[-1], str(folder / "unified.safetensors"), None, self.seed,
-                 self.device)()  # fmt: skip
-        print(f"\nwritten in {(time.perf_counter() - started) / 60:.1f} minutes:")
-        print("\n".join(f"  {file}" for file in files))
+            raise InputError(f"{data.source}: too few pictures per class to measure; use nca paint")
+        for command in (Pretrain, Finetune, Restore):
+            model, config = command.usual(PRESETS[self.preset])
+            ready = command(preset=self.preset, out=self.out, resume=self.resume, model=model)
+            network = network or self.train_perceptual_network(data, ready.folder)
+            config = replace(config, seed=seed)
+            files += ready.work(config, data, device, perceptual=network)
+        present(files[-2:], data, seed, self.device, started)
 
-    def own_critic(self, data: Dataset) -> Path:
-        """A critic of these pictures, whichever they are, trained first; kept for a resume."""
-        path = self.folder / "critic.safetensors"
+    def train_perceptual_network(self, data: Dataset, folder: Path) -> torch.nn.Module:
+        """A perceptual network for these pictures, whichever they are; kept when resumed."""
+        path = folder / "perceptual.safetensors"
         if not (self.resume and path.exists()):
-            critic, record = train_judge(data, CRITIC_EPOCHS, self.seed + 1)
-            save_judge(path, critic, record)
-        return path
+            network, metadata = train_classifier(data, PERCEPTUAL_EPOCHS, self.seed + 1)
+            save_network(path, KIND, network, metadata)
+        return perceptual_network(data.spec, path)
 
 
-@dataclass(frozen=True)
+def present(models: list[Path], data: Dataset, seed: int, device: str, started: float) -> None:
+    """Evaluate models that were just trained, and grow every class from the first of them."""
+    files, folder = list(models), models[0].parent
+    for file in models:
+        print(f"\n{file.stem}, on {data.source}", flush=True)
+        model, figures = load(file).to(pick_device(device)), folder / "figures" / file.stem
+        results, json = evaluate(model, data, seed=seed), file.with_suffix(".json")
+        files += report(model, results, data, json, figures, read_logs(folder))
+    for name in data.spec.classes:
+        files.append(folder / f"grow-{name.replace('/', '-')}.gif")
+        Grow(label=name, out=files[-1], weights=str(models[0]), seed=seed, device=device)()
+    print(f"\nwritten in {(time.perf_counter() - started) / 60:.1f} minutes:")
+    print("\n".join(f"  {file}" for file in files))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Common):
+    """Measure a model on held-out pictures, always compared with trivial baselines."""
+
+    weights: str = tyro.MISSING  # unified, restore, reader, digit-0 ... digit-9, or a file
+    split: Literal["test", "validation"] = "test"  # validation is for choosing between models
+    json: Path | None = None  # write all results here
+    figures: Path | None = None  # write figures into this folder
+    limit: int | None = None  # only the first pictures
+    seed: int = 0  # of fire masks, damage and styles
+
+    def __call__(self) -> None:
+        device, model = pick_device(self.device), load(self.weights)
+        if self.figures and isinstance(task_of(model), Classify):
+            raise InputError(f"--figures can't take effect: {self.weights} draws nothing")
+        data, options = self.load_data(), {"split": self.split, "limit": self.limit}
+        results = evaluate(model.to(device), data, seed=self.seed, **options)
+        report(model, results, data, self.json, self.figures)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growing:
+    """What the commands that grow pictures take."""
+
+    out: Path  # a film strip (.png) or an animation (.gif)
+    weights: str = "unified"  # a shipped model, or a file
+    steps: int | None = None  # default: twice the training steps
+    seed: int = 0  # of fire masks and of a drawn style
+    device: DeviceName = "auto"  # auto takes a CUDA GPU if there is one
+
+    def load(self) -> NCA:
+        """A model that grows pictures from one cell."""
+        check_seed(self.seed)
+        if self.out.suffix.lower() not in (".png", ".gif"):
+            raise InputError(f"--out {self.out}: end it in .png (film strip) or .gif (animation)")
+        model = load(self.weights).to(pick_device(self.device))
+        if not task_of(model).from_seed:
+            raise InputError(f"{self.weights} {task_of(model).does}, it can't grow: evaluate it")
+        if model.metadata.get("hooks", {}).get("start"):
+            raise InputError(f"{self.weights} grows from your own states: roll it out yourself")
+        return model
+
+    def label_in(self, name: str, model: NCA) -> int:
+        """The label of a class that the model was trained on."""
+        label = as_labels(name, model.spec.classes).item()
+        if label not in model.trained_labels:
+            raise InputError(f"{self.weights} was not trained on a {name}: give other --weights")
+        return label
+
+    def save(self, ink: Tensor, names: list[str], title: str) -> None:
+        """Write ink `[T + 1, B, I, H, W]` as an animation or as a film strip, by suffix."""
+        if self.out.suffix.lower() == ".gif":
+            save_gif(ink, self.out)
+        else:
+            save_figure(growth_strip(ink.clamp(0, 1).cpu(), names, title), self.out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grow(Growing):
+    """Grow a picture from one cell, in a style drawn from the seed, and save the growth."""
+
+    label: Positional[str]  # 0 to 9, or the name of another class
+
+    def __call__(self) -> None:
+        model, generator = self.load(), torch.Generator().manual_seed(self.seed)
+        style = torch.randn(1, model.config.style_dim, generator=generator)
+        frames = model.grow(self.label_in(self.label, model), style, self.steps, self.seed)
+        ink = frames[:, :, : model.spec.channels]  # [T + 1, 1, I, H, W]
+        self.save(ink, [""], f"One cell grows into a {self.label}")
+        print(f"a {self.label} in {len(frames) - 1} steps -> {self.out}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redraw(Growing):
+    """Grow a digit in your own handwriting: from a photo, scan or drawing with one digit on it."""
+
+    picture: Positional[Path]  # PNG or JPG, dark on light or light on dark, any size
+    label: str  # which digit it is
+    labels: str | None = None  # what to write in this handwriting: 0-9, or 3,5,7; default: --label
+
+    def __call__(self) -> None:
+        model, text = self.load(), self.labels or self.label
+        if model.spec.channels != 1 or model.encoder is None:
+            raise InputError(f"{self.weights} has no styles of handwriting: give another model")
+        ends = re.fullmatch(r"(\d)-(\d)", text)
+        names = text.split(",") if ends is None else "0123456789"[int(ends[1]) : int(ends[2]) + 1]
+        if not names:
+            raise InputError(f"--labels {text}: give a range (0-9) or a list (3,5,7)")
+        label, labels = self.label_in(self.label, model), [self.label_in(n, model) for n in names]
+        picture = read_digit(self.picture)  # [1, H, W]
+        warning = style_warning(model, model.infer_style(picture[None], label)[0])
+        if warning:
+            print(f"careful: {warning}")
+        ink = model.redraw(picture, label, labels, self.steps, self.seed)[:, :, :1].cpu()
+        original = picture.expand(len(ink), 1, *picture.shape)  # [T + 1, 1, 1, H, W]
+        film, names = torch.cat([original, ink], 1), [self.picture.name, *names]
+        self.save(film, names, "Your handwriting, grown from one cell")
+        print(f"{', '.join(names[1:])} in the handwriting of {names[0]} -> {self.out}")
+
+
 class Info:
     """What this installation uses: versions, which rollout and why, threads, GPU, data."""
 
     def __call__(self) -> None:
         from nca_lib.rollout import compiled
 
-        python = platform.python_version()
+        (ready, why), kept = compiled.available(), compiled.cache_folder()
+        python, gpu = platform.python_version(), torch.cuda.is_available()
+        where = f"kept in {kept}" if compiled.cached() else "compiled anew by every process"
+        slow = "none: rollouts take two to ten times as long (benchmarks/results.md)"
         print(f"nca_lib   {__version__}, Python {python}, PyTorch {torch.__version__}")
-        started = time.perf_counter()
-        ready, why = compiled.available()
-        took = time.perf_counter() - started
         print(f"rollout   {'compiled' if ready else 'sparse, plain PyTorch'}: {why}")
-        if ready:
-            kept = "kept in" if compiled.kept() else "can't be kept, each process compiles anew:"
-            print(
-                f"kernels   {kept} {compiled.cache_folder()}; ready after {took:.1f} seconds here"
-            )
-        else:
-            print("kernels   none: rollouts take two to ten times as long (benchmarks/results.md)")
+        print(f"kernels   {where if ready else slow}")
         print(f"threads   {torch.get_num_threads()} of {os.cpu_count()} cores", end=", ")
         print(f"OMP_WAIT_POLICY {os.environ.get('OMP_WAIT_POLICY', 'not set')}")
-        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-        print(f"GPU       {gpu}" + (GPU_ROLLOUTS if gpu != "none" else ""))
+        print(f"GPU       {torch.cuda.get_device_name() if gpu else 'none'}")
         print(f"NCA_DATA  {os.environ.get('NCA_DATA', 'not set')}")
 
 
 def commands(preset: str) -> dict:
     """Every command, with the settings that the preset gives it."""
-    plan, common = PRESETS[preset], {"preset": preset}
-    return {
-        "run": RunAll(**common),
-        "pretrain": Pretrain(rule=plan.rule, training=plan.pretrain, **common),
-        "finetune": Finetune(rule=plan.rule, training=plan.finetune, **common),
-        "restore": Restore(rule=plan.restorer, training=plan.restore, **common),
-        "read": Read(rule=plan.reader, training=plan.read, **common),
-        "evaluate": Evaluate(**common),
-        "grow": Grow(digit=tyro.MISSING, out=tyro.MISSING),
-        "redraw": Redraw(picture=tyro.MISSING, label=tyro.MISSING, out=tyro.MISSING),
-        "paint": Paint(),
-        "judge": Judge(**common),
-        "rival": TrainRival(**common),
-        "info": Info(),
-    }
+    known = {"run": RunAll(preset=preset), "evaluate": Evaluate(preset=preset), "info": Info()}
+    known["grow"] = Grow(label=tyro.MISSING, out=tyro.MISSING)
+    known["redraw"] = Redraw(picture=tyro.MISSING, label=tyro.MISSING, out=tyro.MISSING)
+    for command in (Pretrain, Finetune, Restore, Read, Paint):
+        model, training = command.usual(PRESETS[preset])
+        chosen = {} if command is Paint else {"preset": preset}
+        known[command.__name__.lower()] = command(model=model, training=training, **chosen)
+    return known
 
 
 def parse(arguments: list[str]):
-    """The command that was asked for. A second reading fills in what the preset says."""
-    text = " ".join(arguments)
-    preset = "full" if re.search(r"--preset[= ]full\b", text) else "quick"
-    known = commands(preset)
-    kinds = tyro.extras.subcommand_type_from_defaults(
-        known, {name: type(command).__doc__ for name, command in known.items()}, prefix_names=False
-    )
-    said = io.StringIO()
+    """The command that was asked for, with what its preset says where nothing is given."""
+    full = re.search(r"--preset[= ]full\b", " ".join(arguments))
+    known = commands("full" if full else "quick")
+    about = {name: type(command).__doc__ for name, command in known.items()}
+    types = tyro.extras.subcommand_type_from_defaults(known, about, prefix_names=False)
+    types, errors = OmitArgPrefixes[FlagCreatePairsOff[types]], io.StringIO()
     try:
-        with redirect_stderr(said):
-            return tyro.cli(
-                OmitArgPrefixes[FlagCreatePairsOff[kinds]], prog="nca", description=ABOUT,
-                args=arguments,
-            )  # fmt: skip
+        with redirect_stderr(errors):
+            return tyro.cli(types, prog="nca", description=ABOUT, args=arguments)
     except SystemExit as end:
         if end.code:
-            raise InputError(first_sentence(said.getvalue())) from None
+            raise InputError(first_sentence(errors.getvalue())) from None
         raise
 
 
 def first_sentence(box: str) -> str:
-    """What tyro's box says first, in one line; above and below it are rules."""
+    """What tyro's framed message says first, in one line; its title is set into the frame."""
     rows = [line.strip("│|─-╭╮╰╯+ \r") for line in box.splitlines()]
-    if len(rows) > 1 and rows[0]:  # the title, set into the upper rule
-        rows[0] = ""
-    text = "\n".join(rows).strip("\n").split("\n\n")[0]
+    text = "\n".join(rows[1:] or rows).strip("\n").split("\n\n")[0]
     return " ".join(text.split()) + " (see --help)"
 
 
 def run_command(arguments: list[str]) -> int:
     """Run a command; returns the exit code. Bad input is one line and exit code 2."""
-    if arguments == ["--version"]:
-        print(f"nca_lib {__version__}, PyTorch {torch.__version__}")
-        return 0
     try:
         parse(arguments or ["--help"])()
         sys.stdout.flush()

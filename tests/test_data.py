@@ -1,67 +1,49 @@
-"""The data are found by name, split and checked: MNIST, and what is said where it is not."""
+"""Data are found by name, or given as an object, and split always in the same way."""
 
 import hashlib
-import multiprocessing
 import os
-import struct
-import time
 from pathlib import Path
 
-from nca_lib import torchvision_sets
-from nca_lib.data import load_data, load_digits
-from nca_lib.dataset import Pictures, deal
-from nca_lib.errors import InputError
-from nca_lib.inputs import as_labels, check_images
-from nca_lib.kinds import MNIST
-from nca_lib.torchvision_sets import FILES, SETS, download
+from nca_lib import data as nca_data
+from nca_lib.data import as_pictures, fashion, from_torchvision, load_data, mnist
+from nca_lib.data.dataset import Dataset, Pictures, deal, split
+from nca_lib.inputs import InputError, check_images
+from nca_lib.spec import MNIST, ImageSpec
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 
-def write_idx(path, magic, sizes, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(struct.pack(f">{1 + len(sizes)}I", magic, *sizes) + content)
-
-
-def write_set(root, wanted, train=4, test=2, picture=lambda label: bytes(784)):
-    """A set with this many pictures of each class, in its own files."""
-    count = len(wanted.kind.classes)
-    for part, each in (("train", train), ("test", test)):
-        labels = list(range(count)) * each
-        image_path, label_path = (wanted.raw(root) / name for name in wanted.files[part])
-        pictures = b"".join(picture(label) for label in labels)
-        write_idx(image_path, 2051, (len(labels), 28, 28), pictures)
-        write_idx(label_path, 2049, (len(labels),), bytes(wanted.first + x for x in labels))
-
-
-@pytest.fixture
-def root(tmp_path):
-    """A tiny MNIST: 40 training and 20 test pictures."""
-    write_set(tmp_path, SETS["mnist"])
-    return tmp_path
+def digest_of(*parts):
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update((part.images * 255).round().to(torch.uint8).numpy().tobytes())
+        digest.update(part.labels.to(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def test_the_embedded_sample():
-    digits = load_digits(None, "quick")
-    assert digits.train.labels.bincount().tolist() == [550] * 10
-    assert digits.validation.labels.bincount().tolist() == [50] * 10
+    digits = mnist()
+    assert [part.labels.bincount().tolist() for part in (digits.train, digits.validation)] == [
+        [550] * 10, [50] * 10,
+    ]  # fmt: skip
     assert digits.test.labels.bincount().tolist() == [100] * 10
-    check_images(digits.train.images)
-    assert 0.1 < digits.test.images.mean() < 0.16
-    again = load_digits("embedded", "full")
-    assert torch.equal(again.validation.images, digits.validation.images)
+    check_images(digits.train.images, digits.spec)
+    assert (digits.spec, digits.held_out) == (MNIST, True)
+    assert digest_of(digits.train, digits.validation) == "aa2735208134ca0d"  # never changes
+    seen = {image.numpy().tobytes() for image in digits.train.images}
+    for held_out in (digits.validation, digits.test):
+        assert not any(image.numpy().tobytes() in seen for image in held_out.images)
 
 
-def test_the_embedded_sample_is_split_as_ever():
-    """Rules were trained on this split: its bytes stay as they are."""
-    digits, digest = load_digits(), hashlib.sha256()
-    for part in (digits.train, digits.validation):
-        digest.update((part.images * 255).round().to(torch.uint8).numpy().tobytes())
-        digest.update(part.labels.to(torch.uint8).numpy().tobytes())
-    assert digest.hexdigest()[:16] == "aa2735208134ca0d"
-    assert (digits.kind, digits.held_out) == (MNIST, True)
+@pytest.mark.skipif("NCA_TEST_MNIST" not in os.environ, reason="needs the full MNIST")
+def test_the_full_mnist_is_split_as_ever():
+    digits = mnist(os.environ["NCA_TEST_MNIST"])
+    assert (len(digits.train), len(digits.validation), len(digits.test)) == (54_999, 5_001, 10_000)
+    assert digest_of(digits.train, digits.validation, digits.test) == "5e4338d9e6637dbe"
+    assert digits.name == "MNIST"
 
 
 def test_pictures_are_selected():
@@ -72,217 +54,141 @@ def test_pictures_are_selected():
     assert len(pictures.limit(7)) == 6
 
 
-def test_pictures_are_dealt_out_by_class():
-    labels = torch.arange(36) % 3
-    pictures = Pictures(torch.arange(36.0)[:, None, None, None], labels)
-    first = deal(pictures, 3, [1 / 12, 1 / 6])
-    assert [part.labels.bincount().tolist() for part in first] == [[9] * 3, [1] * 3, [2] * 3]
-    numbers = [part.images.flatten().tolist() for part in first]
+def numbered(count, classes=3):
+    """Pictures whose only pixel is their number."""
+    return Pictures(torch.arange(1.0 * count).view(-1, 1, 1, 1), torch.arange(count) % classes)
+
+
+def test_pictures_are_dealt_by_class():
+    dealt = [deal(numbered(36), [1 / 12, 1 / 6]) for _ in range(2)]
+    assert [part.labels.bincount().tolist() for part in dealt[0]] == [[9] * 3, [1] * 3, [2] * 3]
+    numbers = [part.images.flatten().tolist() for part in dealt[0]]
     assert sorted(number for part in numbers for number in part) == list(range(36))
     assert all(part == sorted(part) for part in numbers)
-    again = deal(pictures, 3, [1 / 12, 1 / 6])
-    assert all(torch.equal(a.images, b.images) for a, b in zip(first, again, strict=True))
-
-
-def test_no_training_digit_is_held_out_too():
-    digits = load_digits()
-    seen = {image.numpy().tobytes() for image in digits.train.images}
-    for held in (digits.validation, digits.test):
-        assert not any(image.numpy().tobytes() in seen for image in held.images)
-
-
-def test_where_the_digits_come_from(root, monkeypatch):
-    monkeypatch.setenv("NCA_DATA", str(root))
-    assert len(load_digits(None, "quick").test) == 20
-    assert len(load_digits("embedded", "full").test) == 1000
-    monkeypatch.delenv("NCA_DATA")
-    assert len(load_digits(root, "quick").test) == 20
-
-
-@pytest.mark.skipif("NCA_TEST_MNIST" not in os.environ, reason="no full MNIST at hand")
-def test_full_mnist():
-    digits = load_digits(os.environ["NCA_TEST_MNIST"])
-    assert len(digits.train) + len(digits.validation) == 60_000
-    assert abs(len(digits.validation) - 5000) < 10
-    assert len(digits.test) == 10_000
-    assert digits.name == "MNIST"
-
-
-def edit(path, change):
-    path.write_bytes(change(path.read_bytes()))
+    assert all(torch.equal(a.images, b.images) for a, b in zip(*dealt, strict=True))
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("count", "test", "sizes", "held_out"),
     [
-        (lambda b: b[:-1], "truncated or damaged"),
-        (lambda b: b + b"x", "truncated or damaged"),
-        (lambda b: b[:9], "ends inside its header"),
-        (lambda b: b"\0\0\0\1" + b[4:], "magic number 1, not 2051"),
-        (lambda b: b[:8] + struct.pack(">2I", 14, 56) + b[16:], "items of size"),
-        (lambda b: b[:4] + struct.pack(">I", 39) + b[8:-784], "39 images but 40 labels"),
+        (36, None, (27, 3, 6), True),
+        (35, None, (35, 35, 35), False),  # of one class there are but 11
+        (36, 5, (33, 3, 5), True),
+        (35, 5, (35, 35, 5), True),
     ],
 )
-def test_broken_files(root, change, message):
-    edit(root / "MNIST/raw/train-images-idx3-ubyte", change)
-    with pytest.raises(InputError, match=message):
-        load_digits(root)
+def test_what_is_held_out(count, test, sizes, held_out):
+    spec = ImageSpec(("a", "b", "c"), 1, (1, 1))
+    data = split(numbered(count), test and numbered(test), "here", "numbers", spec)
+    assert (len(data.train), len(data.validation), len(data.test)) == sizes
+    assert (data.held_out, data.source, data.name) == (held_out, "here", "numbers")
+    with pytest.raises(InputError, match="label 3: labels go from 0 to 2"):
+        split(numbered(40, 4), None, "here", "numbers", spec)
 
 
-def test_missing_files(root, tmp_path):
-    with pytest.raises(InputError, match=r"no MNIST in .*--data-root embedded"):
-        load_digits(tmp_path / "nowhere")
-    (root / "MNIST/raw/t10k-labels-idx1-ubyte").unlink()
-    with pytest.raises(InputError, match="t10k-labels-idx1-ubyte is missing"):
-        load_digits(root)
-
-
-def test_labels_in_files_are_checked(root):
-    edit(root / "MNIST/raw/train-labels-idx1-ubyte", lambda b: b[:-1] + b"\x0a")
-    with pytest.raises(InputError, match="label 10: those of MNIST go from 0 to 9"):
-        load_digits(root)
-
-
-def sleep(folder, name, options):
-    time.sleep(60)
-
-
-def test_a_download_is_bounded_and_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(torchvision_sets, "fetch", sleep)
-    with pytest.raises(InputError, match="could not be downloaded; pass --data-root"):
-        download(SETS["mnist"], tmp_path / "nca_lib", seconds=1)
-    assert not multiprocessing.active_children()  # it was ended
-    assert list(tmp_path.iterdir()) == []
+@pytest.fixture
+def asked(monkeypatch):
+    """What `load_data` looks for, and where."""
+    calls = []
+    monkeypatch.setattr(nca_data, "load_set", lambda known, root: calls.append((known.title, root)))
+    monkeypatch.setattr(
+        nca_data, "read_images", lambda root: calls.append(("own", Path(root).name))
+    )
+    return calls
 
 
 @pytest.mark.parametrize(
-    ("images", "message"),
+    ("name", "root", "variable", "preset", "wanted"),
     [
-        (torch.zeros(2, 28, 28), "shape"),
-        (torch.zeros(2, 1, 28, 27), "shape"),
-        (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), "uint8"),
-        (torch.full((1, 1, 28, 28), 2.0), r"outside \[0, 1\]"),
-        (torch.full((1, 1, 28, 28), float("nan")), "NaN"),
+        ("mnist", None, None, "full", ("MNIST", "")),
+        ("mnist", None, "here", "quick", ("MNIST", "here")),
+        ("mnist", "there", "here", "quick", ("MNIST", "there")),
+        ("mnist", "embedded", "here", "full", None),
+        ("mnist", None, "embedded", "full", None),
+        ("mnist", None, None, "quick", None),
+        ("fashion", None, None, "quick", ("Fashion-MNIST", "")),
+        ("letters", None, "here", "quick", ("EMNIST letters", "here")),
+        ("pictures", "there", "here", "quick", ("own", "there")),
+        ("pictures", None, "here", "quick", ("own", "pictures")),  # inside the package
+        ("pictures", "embedded", None, "quick", ("own", "pictures")),
     ],
 )
-def test_images_of_another_kind(images, message):
-    with pytest.raises(InputError, match=message):
-        check_images(images)
+def test_where_data_come_from(asked, monkeypatch, name, root, variable, preset, wanted):
+    monkeypatch.delenv("NCA_DATA", raising=False)
+    if variable:
+        monkeypatch.setenv("NCA_DATA", variable)
+    sample = load_data(name, root, preset)
+    assert asked == ([wanted] if wanted else [])
+    assert (len(sample.test) == 1000) if wanted is None else (sample is None)
 
 
-def test_labels_of_another_kind():
-    with pytest.raises(InputError, match="label -1: labels go from 0 to 9"):
-        as_labels(torch.tensor([1, -1]))
-    with pytest.raises(InputError, match="integers"):
-        as_labels(torch.tensor([1.0]))
+def test_short_forms(asked, monkeypatch):
+    monkeypatch.setenv("NCA_DATA", "here")
+    mnist(), mnist("there"), fashion(), fashion("there")
+    assert asked == [
+        (name, root) for name in ("MNIST", "Fashion-MNIST") for root in ("here", "there")
+    ]
 
 
-def break_off(folder, name, options):
-    """A download that ends in an error, as torchvision's does without a network."""
-    print("a long story")
-    raise SystemExit(1)
-
-
-def put_there(folder, name, options):
-    (Path(folder) / name / "raw").mkdir(parents=True)
-    (Path(folder) / name / "raw" / "new").write_text("new")
-
-
-def test_a_download_replaces_what_is_incomplete(tmp_path, monkeypatch):
-    """Found offline: after a failed move the files lay in MNIST/MNIST."""
-    (tmp_path / "nca_lib" / "MNIST" / "old").mkdir(parents=True)
-    monkeypatch.setattr(torchvision_sets, "fetch", break_off)
-    with pytest.raises(InputError, match="could not be downloaded"):
-        download(SETS["mnist"], tmp_path / "nca_lib", seconds=60)
-    monkeypatch.setattr(torchvision_sets, "fetch", put_there)
-    download(SETS["mnist"], tmp_path / "nca_lib", seconds=60)
-    found = [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()]
-    assert found == ["nca_lib/MNIST/raw/new"]
-
-
-def test_packed_files_are_named(root):
-    path = root / "MNIST/raw/train-labels-idx1-ubyte"
-    path.rename(path.with_name(path.name + ".gz"))
-    with pytest.raises(InputError, match=r"is missing; unpack the \.gz beside it"):
-        load_digits(root)
-
-
-def test_other_pictures_in_the_folder_are_not_called_mnist(root):
-    """Fashion-MNIST comes in files of the same names, and was recorded as MNIST."""
-    digits = load_digits(root)
-    assert digits.name == "other pictures than MNIST's, in its format"
-    assert str(root) in digits.source
-    assert str(root) not in digits.name  # where the data lie is not what they are
-
-
-@pytest.mark.parametrize("part", ["train", "test"])
-def test_files_without_pictures(root, part):
-    for name, magic, sizes in zip(FILES[part], (2051, 2049), ((0, 28, 28), (0,)), strict=True):
-        write_idx(root / "MNIST/raw" / name, magic, sizes, b"")
-    with pytest.raises(InputError, match="holds no pictures"):
-        load_digits(root)
-
-
-def test_names_of_data(root, monkeypatch):
+def test_names_that_are_refused():
     with pytest.raises(InputError, match="--data cifar: choose one of mnist, fashion, kmnist, "):
         load_data("cifar")
-    assert len(load_data("mnist", root).test) == 20
-    assert len(load_data().test) == len(load_data("mnist", "embedded", "full").test) == 1000
+    with pytest.raises(InputError, match="KMNIST is not embedded in the package: pass --data-root"):
+        load_data("kmnist", "embedded")
 
 
-@pytest.mark.parametrize("name", ["fashion", "kmnist", "letters"])
-def test_only_mnist_and_pictures_are_embedded(name, monkeypatch):
-    with pytest.raises(InputError, match="not embedded in the package, only mnist and pictures"):
-        load_data(name, "embedded")
-    monkeypatch.setenv("NCA_DATA", "embedded")
-    with pytest.raises(InputError, match="not embedded in the package, only mnist and pictures"):
-        load_data(name)
+class Pairs(list):
+    """As torchvision's data sets are: an indexed sequence of pairs, with classes."""
+
+    classes = ("0 - zero", "one", "two")
 
 
-def test_the_embedded_pictures(root, monkeypatch):
-    monkeypatch.setenv("NCA_DATA", str(root))  # of named sets
-    for data_root in (None, "embedded"):
-        data = load_data("pictures", data_root)
-        assert data.kind.classes == ("fish", "snail", "toadstool")
-        assert (data.kind.ink, data.kind.size, data.held_out) == (4, (40, 40), False)
-        assert data.source == "embedded pictures (fish, snail, toadstool)"
-        assert data.name == "pictures: fish, snail, toadstool"
-        check_images(data.train.images, data.kind)
+def test_pil_images_become_ink():
+    grey = np.zeros((10, 12), np.uint8)
+    grey[4:6, 5] = 128
+    colour = np.zeros((10, 12, 4), np.uint8)
+    colour[4, 5] = 200, 100, 0, 51
+    data = from_torchvision(Pairs([(Image.fromarray(grey), np.int64(2))] * 3))
+    assert (data.spec, data.name) == (ImageSpec(("0", "one", "two"), 1, (10, 12)), "Pairs")
+    assert (data.train.labels.tolist(), data.held_out) == ([2, 2, 2], False)
+    assert torch.equal(data.test.images[1, 0], torch.from_numpy(grey) / 255)
+    image = from_torchvision(Pairs([(Image.fromarray(colour), 0)])).train.images[0]
+    assert image[:, 4, 5].tolist() == pytest.approx([40 / 255, 20 / 255, 0, 0.2])
 
 
-@pytest.mark.parametrize("place", ["cat.png", "cat/1.png", "train/cat/1.png"])
-def test_a_hint_at_pictures(tmp_path, place):
-    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", (10, 10), 3).save(tmp_path / place)
-    with pytest.raises(InputError, match=r"no MNIST in .*, but pictures: .* add --data pictures"):
-        load_data("mnist", tmp_path)
+def test_tensors_stay_as_they_are():
+    images, labels = torch.rand(40, 3, 9, 8), torch.arange(40) % 2
+    data = from_torchvision(torch.utils.data.TensorDataset(images, labels))
+    assert data.spec == ImageSpec(("0", "1"), 3, (9, 8))
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [30, 4, 6]
+    assert {x.numpy().tobytes() for x in data.train.images} < {x.numpy().tobytes() for x in images}
+    assert torch.equal(as_pictures(list(zip(images, labels, strict=True))).images, images)
 
 
-def test_a_hint_at_a_named_set(root):
-    with pytest.raises(InputError, match="holds MNIST, no folder of pictures: pass --data mnist"):
-        load_data("pictures", root)
+def test_what_can_be_trained_on():
+    pictures = numbered(4)
+    data = Dataset(pictures, pictures, pictures, "here", "numbers", MNIST)
+    assert as_pictures(pictures) is as_pictures(data) is pictures
 
 
-def test_a_hint_at_the_environment(root, monkeypatch):
-    """Who has MNIST there can't have the others downloaded, and may not know why."""
-    monkeypatch.setenv("NCA_DATA", str(root))
-    with pytest.raises(InputError, match=r"no KMNIST in .*, the folder that \$NCA_DATA names"):
-        load_data("kmnist")
-    with pytest.raises(InputError, match=r"no KMNIST in .*: there is no folder .*KMNIST.raw"):
-        load_data("kmnist", root)
+GOOD = torch.rand(1, 9, 8)
 
 
-def test_sets_without_a_root_are_downloaded_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(torchvision_sets.platformdirs, "user_cache_dir", lambda *_: tmp_path / "c")
-    asked = []
-
-    def get(wanted, folder):
-        asked.append(wanted.title)
-        write_set(folder, wanted)
-
-    monkeypatch.setattr(torchvision_sets, "download", get)
-    assert load_data("fashion").kind == SETS["fashion"].kind
-    assert load_data("fashion", preset="full").kind == SETS["fashion"].kind
-    load_data("mnist", preset="quick")
-    load_data("mnist", preset="full")
-    assert asked == ["Fashion-MNIST", "MNIST"]
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (3, "int can't be used as data"),
+        ([], "list can't be used as data"),
+        ([GOOD], "give pairs of a picture"),
+        ([(GOOD, 0), (torch.rand(1, 8, 8), 0)], "all of one size"),
+        ([(GOOD[0], 0)], "PIL image or float tensor"),
+        ([(GOOD, 0.5)], "'float' object cannot be interpreted as an integer"),
+        ([((255 * GOOD).byte(), 0)], r"outside \[0, 1\]"),
+        (Pairs([(GOOD, 3)]), "label 3: labels go from 0 to 2"),
+        ([(GOOD, -1)], "label -1"),
+    ],
+)
+def test_objects_that_are_refused(dataset, message):
+    with pytest.raises(InputError, match=message) as caught:
+        from_torchvision(dataset)
+    assert "\n" not in str(caught.value)

@@ -2,21 +2,24 @@
 
 from dataclasses import replace
 
-from nca_lib.cells import pad, seed_state, starts
 from nca_lib.data import Pictures
 from nca_lib.inputs import InputError
+from nca_lib.masks import DAMAGE, draw_damages
+from nca_lib.model import NCA
+from nca_lib.spec import MNIST
+from nca_lib.state import crop, pad
 from nca_lib.training import TrainingConfig
-from nca_lib.training.batch import Counts, Draws, draw_batch, grow_batch, pooling, share_out
-from nca_lib.training.damage import DAMAGE, draw_damages
-from nca_lib.training.distributed import Ranks
+from nca_lib.training.batch import draw_batch, grow_batch
+from nca_lib.training.distributed import Distributed
 from nca_lib.training.losses import Losses
 from nca_lib.training.pool import Pool
-from nca_lib.training.run import new_run
+from nca_lib.training.run import Hooks, Run
+from nca_lib.training.tasks import TASKS
 
 import pytest
 import torch
 import toy
-from toy import COLUMN, INK, ROW, bar, inked, toy_model
+from toy import INK, bar, inked, toy_model
 
 CONFIG = TrainingConfig(
     iterations=10, batch_size=4, loss_steps=(3, 5), pool_size=8, pool_start=0.0, pool_share=0.5
@@ -30,8 +33,16 @@ def digits():
     return Pictures(images, torch.arange(30) % 10)
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+def new_run(model, config):
+    return Run.begin(model, config, Hooks(), None, Distributed(), "auto")
+
+
+def start_of(task, images):
+    return TASKS[task].initial_state(toy_model(), images)
+
+
+def seeds_of(count):
+    return toy_model().seed(count)
 
 
 def filled_run(config, model=None, value=1.0):
@@ -46,34 +57,26 @@ def filled_run(config, model=None, value=1.0):
     return run
 
 
-# --- the pool
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+# ---- the pool
+
+
+def tensors_of(pool):
+    return {name: getattr(pool, name) for name in ("states", "pictures", "styles")}
 
 
 def test_an_empty_pool():
     pool = Pool.empty(10, toy_model(style_ink=(0.0, 0.0)).double())
-    assert (pool.size, pool.filled, pool.full) == (10, 0, False)
+    assert (pool.size, pool.filled) == (10, 0)
     assert pool.states.shape == (10, 5, 28, 28)
     assert pool.pictures.shape == (10,)
     assert pool.styles.shape == (10, 2)
     types = [t.dtype for t in (pool.states, pool.pictures, pool.styles)]
     assert types == [torch.float64, torch.int64, torch.float64]
     assert not any(t.any() for t in (pool.states, pool.pictures, pool.styles))
-    assert pool.ranks == Ranks()
-
-
-def test_each_rank_holds_its_slots():
-    sizes = [len(Pool.empty(10, toy_model(), Ranks(number, 4)).states) for number in range(4)]
-    assert sizes == [3, 3, 2, 2]
-    pool = Pool.empty(10, toy_model(), Ranks(1, 4))
-    assert pool.ranks == Ranks(1, 4)
-    slots = torch.tensor([9, 1])
-    pool.put(
-        slots, torch.ones(2, 5, 28, 28) * slots[:, None, None, None], slots, slots[:, None].float()
-    )
-    assert pool.pictures.tolist() == [1, 0, 9]
-    states, pictures, styles = pool.take(torch.tensor([1, 9, 5]))
-    assert pictures.tolist() == [1, 9, 0]
-    assert states[:, 2, 3, 4].tolist() == styles[:, 0].tolist() == [1, 9, 0]
 
 
 def test_what_is_taken_is_a_copy():
@@ -90,7 +93,7 @@ def test_it_fills_up_from_the_front_then_mixes():
         assert taken.tolist() == []
         assert taken.dtype == given.dtype == torch.int64
         assert given.tolist() == wanted
-    assert pool.full
+    assert pool.filled == pool.size
     taken, given = pool.choose_slots(3, 2, generator(5))
     shuffled = torch.randperm(10, generator=generator(5)).tolist()
     assert taken.tolist() == shuffled[:3]
@@ -100,16 +103,12 @@ def test_it_fills_up_from_the_front_then_mixes():
 
 def test_it_is_saved_and_loaded():
     pool = filled_run(CONFIG).pool
-    saved = pool.collect()
-    assert saved.keys() == {"states", "pictures", "styles"}
+    saved = {name: getattr(pool, name) for name in ("states", "pictures", "styles")}
     other = Pool.empty(8, toy_model())
     other.load(saved, 5)
     assert other.filled == 5
     for name, tensor in saved.items():
         assert torch.equal(getattr(other, name), tensor)
-    part = Pool.empty(8, toy_model(), Ranks(1, 3))
-    part.load(saved, 8)
-    assert part.pictures.tolist() == [1, 4, 7]
 
 
 @pytest.mark.parametrize(
@@ -126,34 +125,25 @@ def test_it_is_saved_and_loaded():
 def test_another_pool_is_refused(change, filled, message):
     pool = Pool.empty(8, toy_model())
     with pytest.raises(InputError, match=message):
-        pool.load(pool.collect() | change, filled)
+        pool.load(tensors_of(pool) | change, filled)
 
 
 @pytest.mark.parametrize("filled", [0, 8])
 def test_an_empty_and_a_full_pool_can_be_loaded(filled):
     pool = Pool.empty(8, toy_model())
-    pool.load(pool.collect(), filled)
+    pool.load(tensors_of(pool), filled)
     assert pool.filled == filled
 
 
-# --- when it is used
-
-
-def test_it_is_used_from_its_start_on():
-    run, config = new_run(toy_model(), CONFIG), replace(CONFIG, pool_start=0.4)
-    for iteration, used in ((0, False), (3, False), (4, True), (9, True)):
-        run.iteration = iteration
-        assert pooling(run, config) is used
-        assert pooling(run, replace(config, pool_share=0.0)) is False
+# ---- when it is used
 
 
 def test_before_that_all_is_fresh_and_nothing_is_kept(digits):
     run = new_run(toy_model(), CONFIG)
     batch = draw_batch(run, digits, replace(CONFIG, pool_start=0.5))
-    assert batch.counts == Counts(4, 4, 4)
-    assert (batch.new, batch.fresh) == (4, 4)
+    assert (len(batch.states), batch.new, batch.fresh) == (4, 4, 4)
     assert batch.slots.tolist() == [-1] * 4
-    assert torch.equal(batch.states, seed_state(4, 5))
+    assert torch.equal(batch.states, seeds_of(4))
     assert run.pool.filled == 0
 
 
@@ -171,13 +161,11 @@ def test_before_that_all_is_fresh_and_nothing_is_kept(digits):
     ],
 )
 def test_shares_of_a_full_pool(digits, share, renewal, taken, given):
-    config = replace(
-        CONFIG, pool_share=share, pool_renewal=renewal, damage=0.0, switch_share=0.0
-    )
+    config = replace(CONFIG, pool_share=share, pool_renewal=renewal, damage=0.0, switch_share=0.0)
     run, fresh = filled_run(config), 4 - taken
     for run.iteration, now in enumerate(given):
         batch = draw_batch(run, digits, config)
-        assert batch.counts == Counts(4, fresh, fresh)
+        assert (batch.new, batch.fresh) == (fresh, fresh)
         assert (batch.slots[:fresh] >= 0).tolist() == [True] * now + [False] * (fresh - now)
         assert (batch.slots[fresh:] >= 0).all()
         kept = batch.slots[batch.slots >= 0]
@@ -190,30 +178,12 @@ def test_while_it_fills_all_are_fresh(digits, renewal, filled):
     config = replace(CONFIG, pool_renewal=renewal)
     run = new_run(toy_model(), config)
     batch = draw_batch(run, digits, config)
-    assert batch.counts == Counts(4, 4, 4)
+    assert (len(batch.states), batch.new, batch.fresh) == (4, 4, 4)
     assert batch.slots.tolist() == list(range(filled)) + [-1] * (4 - filled)
     assert run.pool.filled == filled
 
 
-# --- what happens to its samples
-
-
-def test_samples_are_switched_damaged_or_just_go_on(digits):
-    config = replace(CONFIG, batch_size=16, pool_size=16, switch_share=0.25, damage=0.375)
-    run = filled_run(config)
-    batch = draw_batch(run, digits, config)
-    assert batch.counts == Counts(16, 10, 8)
-    assert (batch.new, batch.fresh) == (10, 8)
-    assert torch.equal(batch.states[:8], seed_state(8, 5))
-    assert (batch.states[8:10] == 1).all()  # switched: grown as they are, to another picture
-    slots = batch.slots[8:]
-    assert torch.equal(batch.pictures[10:], slots[2:])
-    assert torch.equal(batch.styles[:, 0], slots[2:] / 100)
-    holes = (batch.states[10:] == 0).any(1)
-    assert holes.flatten(1).any(1).tolist() == [True] * 3 + [False] * 3
-    assert (batch.states[10:] == 0).all(1).equal(holes)  # all channels are lost
-    assert batch.noise.shape == (10, 1)
-    assert (run.pool.states == 1).all()  # what lies in the pool is as it was
+# ---- what happens to its samples
 
 
 def test_the_draws_of_a_batch(digits):
@@ -227,22 +197,22 @@ def test_the_draws_of_a_batch(digits):
     taken, given = shuffled[:8], shuffled[8:10]
     drawn = torch.randint(30, (10,), generator=g)
     noise = torch.randn(10, 1, generator=g)
-    wounds = draw_damages(3, DAMAGE, (28, 28), g)
+    regions = draw_damages(3, DAMAGE, (28, 28), g)
     seeds = torch.randint(2**62, (16,), generator=g)
     assert torch.equal(batch.slots, torch.cat([given, -torch.ones(6).long(), taken]))
     assert torch.equal(batch.pictures, torch.cat([drawn, taken[2:]]))
     assert torch.equal(batch.noise, noise)
-    assert torch.equal(batch.seeds, seeds)
-    assert torch.equal((batch.states[10:13] == 0).all(1), wounds)
+    assert torch.equal(batch.rng_seeds, seeds)
+    assert torch.equal((batch.states[10:13] == 0).all(1), regions)
     assert torch.equal(run.generator.get_state(), g.get_state())
 
 
-def test_who_restores_is_never_told_another_picture(digits):
+def test_restoration_never_switches_its_picture(digits):
     config = replace(CONFIG, task="restore", switch_share=0.5, damage=0.5)
     run = filled_run(config)
     batch = draw_batch(run, digits, config)
-    assert batch.counts == Counts(4, 2, 2)
-    wanted = starts("restore", digits.images[batch.pictures[:2]], 5)
+    assert (batch.new, batch.fresh) == (2, 2)
+    wanted = start_of("restore", digits.images[batch.pictures[:2]])
     assert torch.equal(batch.states[:2], wanted)
     assert (batch.states[2] == 0).any()
     assert (batch.states[3] == 1).all()
@@ -265,7 +235,7 @@ def test_wild_samples_start_anew_and_others_stay(digits, task, value, lost):
     run = filled_run(config)
     run.pool.states[:, 3, 20, 5] = value
     batch = draw_batch(run, digits, config)
-    anew = starts(task, digits.images[batch.pictures], 5)
+    anew = start_of(task, digits.images[batch.pictures])
     for sample in (2, 3):
         state = batch.states[sample]
         assert torch.equal(state, anew[sample]) is lost
@@ -273,15 +243,15 @@ def test_wild_samples_start_anew_and_others_stay(digits, task, value, lost):
     assert torch.equal(batch.pictures[2:], batch.slots[2:])  # its picture stays its target
 
 
-@pytest.mark.parametrize(("life", "lost"), [(0.1, True), (0.11, False), (-1.0, True)])
-def test_dead_samples_start_anew(digits, life, lost):
+@pytest.mark.parametrize(("alive", "lost"), [(0.1, True), (0.11, False), (-1.0, True)])
+def test_dead_samples_start_anew(digits, alive, lost):
     config = replace(CONFIG, damage=0.0, switch_share=0.0)
     run = filled_run(config)
     run.pool.states[:, 1] = -1.0
-    run.pool.states[:, 1, 4, 5] = torch.tensor(life)
+    run.pool.states[:, 1, 4, 5] = torch.tensor(alive)
     batch = draw_batch(run, digits, config)
     for sample in (2, 3):
-        assert torch.equal(batch.states[sample], seed_state(1, 5)[0]) is lost
+        assert torch.equal(batch.states[sample], seeds_of(1)[0]) is lost
 
 
 def test_only_the_lost_ones_start_anew(digits):
@@ -295,101 +265,12 @@ def test_only_the_lost_ones_start_anew(digits):
     batch = draw_batch(run, digits, replace(config, pool_share=0.9))
     lost = [slot % 4 < 2 for slot in batch.slots[1:].tolist()]
     assert {slot % 4 for slot in batch.slots[1:].tolist()} == {0, 1, 2, 3}
-    seed = seed_state(1, 5)[0]
+    seed = seeds_of(1)[0]
     assert [torch.equal(state, seed) for state in batch.states[1:]] == lost
     assert [(state == 1).all().item() for state in batch.states[1:]] == [not it for it in lost]
 
 
-def test_a_rule_in_double_precision_takes_pictures_in_single():
-    model = toy_model(0.5, (0.25,)).double()
-    toy.known_code(model, [1.0], [0.5])
-    digits = toy.bars([0, 1] * 5, 0.75)
-    for task in ("grow", "restore"):
-        config = replace(CONFIG, task=task)
-        run = filled_run(config, learning(model))
-        run.pool.states[::2] = 20.0  # some start anew
-        batch = draw_batch(run, digits, config)
-        floats = (batch.states, batch.noise, batch.styles)
-        assert {tensor.dtype for tensor in floats} == {torch.float64}
-        numbers = grow_batch(run, batch, digits, config)
-        assert numbers.dtype == torch.float64
-        assert numbers.isfinite().all()
-        assert run.pool.states.dtype == run.pool.styles.dtype == torch.float64
-        single = batch._replace(
-            states=batch.states.float(), noise=batch.noise.float(), styles=batch.styles.float()
-        )
-        torch.testing.assert_close(grow_batch(run, single, digits, config), numbers)
-
-
-def test_the_pool_of_several_ranks_is_collected_whole():
-    asked = []
-
-    class Two(Ranks):
-        def collect(self, shard, total):
-            asked.append((len(shard), total))
-            return shard if self.first else None
-
-    assert Pool.empty(7, toy_model(), Two(0, 2)).collect().keys() == {"states", "pictures", "styles"}
-    assert Pool.empty(7, toy_model(), Two(1, 2)).collect() == {}
-    assert asked == [(4, 7)] * 3 + [(3, 7)] * 3
-
-
-def test_ranks_share_a_batch(digits):
-    """Two ranks have the whole batch together, each with the slots of its own."""
-    config = replace(CONFIG, batch_size=8, pool_size=8, switch_share=0.25, damage=0.25)
-    whole = draw_batch(filled_run(config), digits, config)
-    parts = []
-    for number in range(2):
-        run = filled_run(config)
-        full = run.pool.collect()
-        run.pool = Pool.empty(8, run.model, Ranks(number, 2))
-        run.pool.load(full, 8)
-        parts.append(draw_batch(run, digits, config))
-        kept = parts[-1].slots[parts[-1].slots >= 0]
-        assert (kept % 2 == number).all()
-        assert parts[-1].counts == whole.counts
-        assert parts[-1].new == len(parts[-1].noise)
-        assert len(parts[-1].states) == len(parts[-1].seeds) == len(parts[-1].pictures)
-    assert sum(part.new for part in parts) == whole.new
-    assert sum(part.fresh for part in parts) == whole.fresh
-    for part in parts:
-        for sample, seed in enumerate(part.seeds.tolist()):
-            place = whole.seeds.tolist().index(seed)
-            assert torch.equal(part.states[sample], whole.states[place])
-            assert part.pictures[sample] == whole.pictures[place]
-            assert part.slots[sample] == whole.slots[place]
-            if sample < part.new:
-                assert torch.equal(part.noise[sample], whole.noise[place])
-            else:
-                style = part.styles[sample - part.new]
-                assert torch.equal(style, whole.styles[place - whole.new])
-
-
-def test_sharing_out_follows_the_draws(digits):
-    config = replace(CONFIG, batch_size=3)
-    run = filled_run(config)
-    regions = torch.zeros(1, 28, 28, dtype=torch.bool)
-    regions[0, 2:4] = True
-    draws = Draws(
-        torch.tensor([7, 8]),
-        torch.tensor([[0.5], [1.5]]),
-        regions,
-        torch.tensor([3, 4, 5]),
-        torch.tensor([-1, 6, 2]),
-    )
-    batch = share_out(run, digits, config, draws, Counts(3, 2, 1))  # a fresh one, a switched one
-    assert (batch.new, batch.fresh) == (2, 1)
-    assert batch.pictures.tolist() == [7, 8, 2]
-    assert batch.noise.tolist() == [[0.5], [1.5]]
-    torch.testing.assert_close(batch.styles, torch.tensor([[0.02]]))
-    assert batch.slots.tolist() == [-1, 6, 2]
-    assert batch.seeds.tolist() == [3, 4, 5]
-    assert torch.equal(batch.states[0], seed_state(1, 5)[0])
-    assert (batch.states[1] == 1).all()
-    assert torch.equal(batch.states[2] == 0, regions.expand(5, 28, 28))
-
-
-# --- what is grown, learned and put back
+# ---- what is grown, learned and put back
 
 
 def learning(model):
@@ -405,7 +286,7 @@ def outcome(run, digits, config, batch=None):
 def test_the_pool_keeps_the_last_loss_step_with_picture_and_style():
     """Grown from the seed in five steps the bar has nine cells, in three steps five."""
     model = toy_model(0.5, (0.25,))
-    toy.known_code(model, [1.0], [-60.0])  # the encoder bounds it: the spread is exp(-5)
+    toy.known_code(model, [1.0], [-60.0])  # the encoder bounds it: the deviation is exp(-5)
     digits = toy.bars([1, 2, 3, 4, 5, 6], 0.75)
     config = replace(CONFIG, pool_renewal=1.0, switch_share=0.0)
     run = new_run(learning(model), config)
@@ -413,8 +294,8 @@ def test_the_pool_keeps_the_last_loss_step_with_picture_and_style():
     numbers = grow_batch(run, batch, digits, config)
     assert batch.slots.tolist() == [0, 1, 2, 3]
     assert torch.equal(run.pool.pictures[:4], batch.pictures)
-    spread = torch.tensor(-10.0).mul(0.5).exp()
-    torch.testing.assert_close(run.pool.styles[:4], 1 + spread * batch.noise)
+    deviation = torch.tensor(-10.0).mul(0.5).exp()
+    torch.testing.assert_close(run.pool.styles[:4], 1 + deviation * batch.noise)
     assert (run.pool.styles[:4] != 1).all()
     for state, style in zip(run.pool.states[:4], run.pool.styles[:4, 0], strict=True):
         torch.testing.assert_close(state[INK], bar((0.5 + 0.25 * style).item(), 4))
@@ -445,14 +326,14 @@ def test_infer_styles_pooled_samples_stay_and_new_ones_are_drawn():
     calls = toy.spy(model)
     grow_batch(run, batch, digits, config)
     (call,) = calls
-    seen = (1, 2, 3, 5)  # whether it lives, twice; then the loss steps
-    assert (call.steps, call.metadata, call.first_step) == (5, seen, 0)
-    assert torch.equal(call.seeds, batch.seeds)
+    seen = (1, 2, 3, 5)  # whether it is alive, twice; then the loss steps
+    assert (call.steps, call.record_steps, call.first_step) == (5, seen, 0)
+    assert torch.equal(call.rng_seeds, batch.rng_seeds)
     assert torch.equal(call.state, batch.states)
-    assert (call.conditioning[:, 0] == 0.5).all()
+    assert (call.condition[:, 0] == 0.5).all()
     drawn = -1 + torch.tensor(-5.0).exp() * batch.noise
-    torch.testing.assert_close(call.conditioning[:5, 1:], drawn)  # four fresh ones, one switched
-    assert torch.equal(call.conditioning[5:, 1:], batch.styles)
+    torch.testing.assert_close(call.condition[:5, 1:], drawn)  # four fresh ones, one switched
+    assert torch.equal(call.condition[5:, 1:], batch.styles)
     assert torch.equal(run.pool.styles[batch.slots[5:]], batch.styles)
     torch.testing.assert_close(run.pool.styles[batch.slots[:5]], drawn)
 
@@ -479,21 +360,8 @@ def test_losses_and_accuracy_by_hand():
     assert numbers.pop("kl") == pytest.approx(20 / 50 * 0.5 * nats / 784)
     wrong = (15 - 9 + 15) / 2  # ink 1/4 does not count as ink
     assert numbers.pop("right") == pytest.approx(1 - wrong / 784)
-    assert {"life", "anchor", "perceptual", "overflow"} <= numbers.keys()
+    assert {"alive", "origin", "perceptual", "overflow"} <= numbers.keys()
     assert not any(numbers.values())
-
-
-def test_a_batch_of_one_by_hand():
-    """Ink of just a half is no ink, whether grown or wanted."""
-    config = replace(CONFIG, batch_size=1, pool_share=0.0, kl_warmup=0.1, kl_weight=0.25)
-    for grown, wanted, wrong in ((0.5, 1.0, 15), (0.75, 1.0, 6), (0.75, 0.5, 9), (0.5, 0.5, 0)):
-        model = toy_model(grown)
-        toy.known_code(model, [3.0], [0.0])
-        run, digits = new_run(learning(model), config), toy.bars([0], wanted)
-        run.iteration = 9
-        numbers = outcome(run, digits, config)
-        assert numbers["right"] == pytest.approx(1 - wrong / 784)  # nine cells of fifteen
-        assert numbers["kl"] == pytest.approx(0.25 * 4.5 / 784)
 
 
 @pytest.mark.parametrize(("iteration", "risen"), [(0, 0), (10, 0.2), (49, 0.98), (50, 1), (99, 1)])
@@ -518,60 +386,64 @@ def test_only_new_samples_diverge_and_only_fresh_ones_are_measured():
     run.iteration = 5
     digits = toy.bars([0] * 10)
     batch = draw_batch(run, digits, config)
-    assert batch.counts == Counts(4, 3, 2)
+    assert (batch.new, batch.fresh) == (3, 2)
     numbers = outcome(run, digits, config, batch)
     assert numbers["kl"] == pytest.approx(0.25 * 4.5 / 784)  # the mean over the new ones
     assert numbers["right"] == pytest.approx(1 - 6 / 784)  # of the two that grew from the seed
 
 
-def test_a_rule_without_styles_learns_without_divergence(digits):
-    from nca_lib.model import NCA, ModelConfig
-
-    torch.manual_seed(0)
-    run = new_run(NCA(ModelConfig(5, 4, 2, 0)), CONFIG)
-    numbers = outcome(run, digits, CONFIG)
-    assert numbers["kl"] == 0
-    assert numbers["ink"] > 0
-    assert run.pool.styles.shape == (8, 0)
-
-
-def test_shares_of_the_ranks_add_up_to_the_whole():
-    model = toy_model(0.5, (0.125,))
-    toy.known_code(model, [1.0], [0.5])
-    digits = toy.bars([0, 1, 2, 3, 4] * 2, (1.0, 0.75, 0.5, 0.25, 0.0, *[0.0] * 5))
-    config = replace(CONFIG, batch_size=8, pool_size=8, switch_share=0.25)
-
-    def numbers_and_gradient(ranks):
-        run = filled_run(config, learning(model))
-        run.iteration = 3
-        full = run.pool.collect()
-        run.pool = Pool.empty(8, model, ranks)
-        run.pool.load(full, 8)
-        model.zero_grad()
-        numbers = grow_batch(run, draw_batch(run, digits, config), digits, config)
-        return numbers, torch.cat([p.grad.flatten() for p in model.parameters()])
-
-    whole = numbers_and_gradient(Ranks())
-    parts = [numbers_and_gradient(Ranks(number, 2)) for number in range(2)]
-    for of_all, *of_each in zip(whole, *parts, strict=True):
-        torch.testing.assert_close(sum(of_each), of_all)
-    assert whole[0][Losses._fields.index("overflow")] > 0
-    assert (parts[0][0] != parts[1][0]).any()
-
-
-def test_the_toy_is_where_the_tests_think_it_is():
-    assert (ROW, COLUMN) == (14, 14)
-
-
 def test_a_training_with_a_margin(digits):
-    """Seeds, wounds and the pool have it; the shares of right pixels are those of the pictures."""
+    """Seeds, damage and the pool have it; the shares of right pixels are those of the pictures."""
     config = replace(CONFIG, margin=2, damage=1.0, switch_share=0.0)
     run = filled_run(config, toy_model().requires_grad_(True))
     batch = draw_batch(run, digits, config)
     assert batch.states.shape[2:] == run.pool.states.shape[2:] == (32, 32)
     fresh = batch.states[: batch.fresh]
-    assert torch.equal(fresh, seed_state(len(fresh), 5, (32, 32)))
+    assert torch.equal(crop(fresh, 2), seeds_of(len(fresh)))
     grow_batch(run, batch, digits, config)
     images = digits.images[:2]
     drawn = pad(images, 2).expand(2, 5, 32, 32)
-    assert run.task.right(drawn, images, digits.labels[:2]).min() == 1
+    assert run.accuracy(drawn, images, digits.labels[:2]).min() == 1
+
+
+def test_a_model_in_double_precision_takes_pictures_in_single():
+    model = toy_model(0.5, (0.25,)).double()
+    toy.known_code(model, [1.0], [0.5])
+    digits = toy.bars([0, 1] * 5, 0.75)
+    for task in ("grow", "restore"):
+        config = replace(CONFIG, task=task)
+        run = filled_run(config, learning(model))
+        run.pool.states[::2] = 20.0  # some start anew
+        batch = draw_batch(run, digits, config)
+        assert {t.dtype for t in (batch.states, batch.noise, batch.styles)} == {torch.float64}
+        numbers = grow_batch(run, batch, digits, config)
+        assert numbers.dtype == torch.float64
+        assert numbers.isfinite().all()
+        assert run.pool.states.dtype == run.pool.styles.dtype == torch.float64
+
+
+def test_a_model_without_styles_or_conditioning_learns(digits):
+    torch.manual_seed(0)
+    for label_dim in (2, 0):
+        run = new_run(NCA(MNIST, channels=5, hidden=4, label_dim=label_dim), CONFIG)
+        numbers = outcome(run, digits, CONFIG)
+        assert numbers["kl"] == 0
+        assert numbers["ink"] > 0
+        assert run.pool.styles.shape == (8, 0)
+
+
+def test_training_damages_as_its_settings_say(digits):
+    config = replace(CONFIG, batch_size=8, pool_size=8, damage=1.0, switch_share=0.0)
+    batch = draw_batch(filled_run(config), digits, replace(config, damage_kinds=("middle",)))
+    lost = (batch.states[4:] == 0).all(1)
+    assert len(lost) == 4
+    assert lost[:, 14, 14].all()
+    assert (lost.sum((1, 2)) < 180).all()
+
+
+def test_of_several_ranks_each_has_its_share_of_the_pool():
+    run = Run.begin(toy_model(), CONFIG, Hooks(), None, Distributed(1, 4), "auto")
+    assert run.pool.size == 2
+    assert run.generator.initial_seed() != new_run(toy_model(), CONFIG).generator.initial_seed()
+    with pytest.raises(InputError, match="pool_size 8 can't be divided among 3 processes"):
+        Run.begin(toy_model(), CONFIG, Hooks(), None, Distributed(0, 3), "auto")

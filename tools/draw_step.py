@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
-from nca_lib import diagram
-from nca_lib.checkpoints import write_atomically
+from nca_lib.checkpoint import write_atomically
 
 from matplotlib import rc_context
 
-PATH = Path(__file__).resolve().parents[1] / "docs" / "step.svg"
-WHAT = "One step: perceive, network, fire mask, plus the state, alive mask"
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from course import diagram  # noqa: E402
+
+TITLE = "One step: perceive, network, fire mask, plus the state, alive mask"
 ON_DARK = {
     diagram.PAPER: "#1b1d21",
     diagram.EDGE: "#34373c",
@@ -19,9 +22,9 @@ ON_DARK = {
     diagram.SOFT: "#a6abb2",
     diagram.NETWORK: "#22303c",
     diagram.SEEN: "#7cc0ea",
-    diagram.GENOME: "#dc9acb",
+    diagram.CONDITION: "#dc9acb",
     diagram.FIRE: "#f09a5b",
-    diagram.LIFE: "#4fc3a3",
+    diagram.ALIVE: "#4fc3a3",
 }
 
 
@@ -36,12 +39,11 @@ def style() -> str:
 
 
 def main() -> None:
-    content = io.BytesIO()
+    content, metadata = io.BytesIO(), {"Title": TITLE, "Date": None, "Creator": None}
     with rc_context({"svg.hashsalt": "step"}):  # the same file each time
-        told = {"Title": WHAT, "Date": None, "Creator": None}
-        diagram.step_diagram().savefig(content, format="svg", metadata=told)
-    text = content.getvalue().decode()
-    write_atomically(PATH, text.replace("</svg>", f"{style()}</svg>").encode())
+        diagram.step_diagram().savefig(content, format="svg", metadata=metadata)
+    text = content.getvalue().decode().replace("</svg>", f"{style()}</svg>")
+    write_atomically(ROOT / "docs" / "step.svg", text.encode())
 
 
 if __name__ == "__main__":

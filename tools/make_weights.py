@@ -1,11 +1,10 @@
-"""Make every shipped file anew, from nothing: two judges, the rival, and all rules. `make weights`
+"""Train every shipped file from nothing, and put it into the package: `make weights`
 
-Hours on two cores. What is finished is kept, and a stopped training goes on where it was: run the
-same command again. At the end everything is rounded to half precision and put into the package,
-and each card is told how its file was made.
+Hours on two cores. Finished files are kept and a stopped training run resumes: run the same command
+again. At the end models are rounded to half precision, and each card says how its file was made.
 
     python tools/make_weights.py --data-root DIR
-    python tools/make_weights.py --miniature --out FOLDER --ship FOLDER   # minutes, learns nothing
+    python tools/make_weights.py --miniature --out FOLDER --ship FOLDER   # a minute, learns nothing
 """
 
 from __future__ import annotations
@@ -22,70 +21,67 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from nca_lib.checkpoints import RULE, halved, load, write_atomically, write_tensors
-from nca_lib.rule import NCA
+from nca_lib.checkpoint import load, save_model, write_atomically
+from nca_lib.model import NCA
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / "nca_lib" / "weights"
-CARDS = ROOT / "tools" / "cards"  # what they say of themselves; figures come from `make results`
-LIMIT = 400_000  # bytes of a rule, which everyone downloads who clones the repository
+LIMIT = 400_000  # bytes of a model, which everyone downloads who clones the repository
+NCA_COMMAND, NETWORK_COMMAND = "-m nca_lib", "tools/train_networks.py"
+NETWORKS = ("classifier", "perceptual", "decoder")  # no models; half precision already
 DIGITS = [f"digit-{digit}" for digit in range(10)]
-COMMANDS = {  # of nca, each into a folder of its own; files have the step's name, or `FILES`
-    "judge": "judge --epochs 12 --out {out}/judge/judge.safetensors",
-    "critic": "judge --epochs 12 --seed 1 --out {out}/critic/critic.safetensors",
-    "rival": "rival --out {out}/rival/rival.safetensors",
-    "digits": "pretrain --critic {out}/critic/critic.safetensors --out {out}/digits --resume",
-    "unified": "finetune --from {out}/digits --critic {out}/critic/critic.safetensors "
-    "--out {out}/unified --resume",
-    "restore": "restore --out {out}/restore --resume",
-    "reader": "read --out {out}/reader --resume",
+COMMANDS = {  # each writes into a folder of its own; files have the step's name, or `FILES`
+    "classifier": f"{NETWORK_COMMAND} classifier --out {{out}}/classifier/classifier.safetensors",
+    "perceptual": f"{NETWORK_COMMAND} classifier --seed 1 "
+    "--out {out}/perceptual/perceptual.safetensors",
+    "decoder": f"{NETWORK_COMMAND} decoder --out {{out}}/decoder/decoder.safetensors",
+    "digits": f"{NCA_COMMAND} pretrain --perceptual {{out}}/perceptual/perceptual.safetensors "
+    "--out {out}/digits --resume",
+    "unified": f"{NCA_COMMAND} finetune --from {{out}}/digits "
+    "--perceptual {out}/perceptual/perceptual.safetensors --out {out}/unified --resume",
+    "restore": f"{NCA_COMMAND} restore --out {{out}}/restore --resume",
+    "reader": f"{NCA_COMMAND} read --out {{out}}/reader --resume",
 }
 FILES = {"digits": DIGITS}
-NETWORKS = ("judge", "critic", "rival")  # no rules; written in half precision already
-# One stage after the other; the lanes of a stage run beside each other, the steps of a lane do not.
+# One stage after the other; the lanes of a stage run at the same time, the steps of a lane do not.
 STAGES = [
-    [["judge"], ["critic"]],
+    [["classifier"], ["perceptual"]],
     [["digits"]],
-    [["unified"], ["rival", "restore", "reader"]],
+    [["unified"], ["decoder", "restore", "reader"]],
 ]
 TINY = "--iterations 4 --batch-size 4 --pool-size 8 --loss-steps 3 5"
-MINIATURE = {  # settings that take seconds
-    **dict.fromkeys(NETWORKS, "--epochs 1"),
-    **dict.fromkeys(("restore", "reader"), TINY),
-    **dict.fromkeys(("digits", "unified"), f"{TINY} --flow-iterations 4"),
-}
 
 
 def files_of(step: str, out: Path) -> list[Path]:
-    """What a step has written."""
+    """The files that a step writes."""
     return [out / step / f"{name}.safetensors" for name in FILES.get(step, [step])]
 
 
 def command_of(step: str, out: str, miniature: bool) -> str:
-    """As a reader would type it."""
-    settings = f" {MINIATURE[step]}" if miniature else ""
-    return f"{COMMANDS[step]} --preset full{settings}".format(out=out)
+    """What to type after `python`."""
+    small = "--epochs 1" if step in NETWORKS else TINY
+    return f"{COMMANDS[step]} --preset full{f' {small}' if miniature else ''}".format(out=out)
 
 
 def make(step: str, threads: int, arguments: argparse.Namespace) -> None:
-    """Run a step, if it is not finished, and note how it was made."""
-    out, notes = arguments.out, arguments.out / step / "made.json"
+    """Run a step, unless it is finished, and note how it was made."""
+    notes = arguments.out / step / "made.json"
     if notes.exists():
         return
-    command = command_of(step, str(out), arguments.miniature).split()
+    command = command_of(step, str(arguments.out), arguments.miniature).split()
     if arguments.data_root:
         command += ["--data-root", arguments.data_root]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-    sys.stdout.write(f"$ nca {' '.join(command)}\n")  # in one piece: two lanes begin at once
+    sys.stdout.write(f"$ python {' '.join(command)}\n")  # in one piece: two lanes begin at once
     sys.stdout.flush()
     git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     revision = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     started = time.perf_counter()
-    code = subprocess.call([sys.executable, "-m", "nca_lib", *command], env=environment, cwd=ROOT)
+    code = subprocess.call([sys.executable, *command], env=environment, cwd=ROOT)
     if code:
-        raise SystemExit(f"{step} ended with {code}; run the same command again to go on")
+        raise SystemExit(f"{step} ended with {code}; run the same command again to resume")
     note = {
-        "command": f"nca {command_of(step, 'runs/weights', arguments.miniature)}",
+        "command": f"python {command_of(step, 'runs/weights', arguments.miniature)}",
         "seconds": round(time.perf_counter() - started),
         "threads": threads,
         "revision": revision,
@@ -100,7 +96,7 @@ def make_all(lane: list[str], threads: int, arguments: argparse.Namespace) -> No
 
 
 def machine() -> str:
-    """The processor's name, and how SciPy's OpenBLAS was told to see it."""
+    """The processor's name, and what SciPy's OpenBLAS was set to take it for."""
     name, kind = platform.processor() or platform.machine(), os.environ.get("OPENBLAS_CORETYPE")
     lines = Path("/proc/cpuinfo")
     if lines.exists():
@@ -109,49 +105,49 @@ def machine() -> str:
     return f"{name}, OPENBLAS_CORETYPE={kind}" if kind else name
 
 
-def ship_rule(source: Path, folder: Path) -> None:
-    """Round a rule to half precision; its record keeps how it was trained."""
-    rule = load(source)
-    record = {key: value for key, value in rule.record.items() if key != "sha256"}
+def ship_model(source: Path, folder: Path) -> None:
+    """Round a model to half precision; its metadata still say how it was trained."""
     target = folder / source.name
-    write_tensors(target, RULE, halved(rule), config=rule.settings(), record=record)
+    save_model(target, load(source).half())
     if target.stat().st_size > LIMIT:
         raise SystemExit(f"{target} is larger than {LIMIT} bytes")
 
 
-def size_of(rule: NCA) -> str:
-    """How many numbers, what grows and what knows styles apart."""
-    parts = [f"{rule.rule_parameters:,} numbers"]
-    if rule.encoder is not None:
-        encoder = sum(parameter.numel() for parameter in rule.encoder.parameters())
-        parts += [f"{encoder:,} of the style encoder", f"{rule.fitted_numbers:,} of the styles"]
+def size_of(model: NCA) -> str:
+    """How many parameters: the automaton, the encoder, and what is fitted to the styles."""
+    parts = [f"{model.parameter_count:,} parameters"]
+    if model.encoder is not None:
+        encoder = sum(parameter.numel() for parameter in model.encoder.parameters())
+        classes, length = len(model.spec.classes), model.config.style_dim
+        styles = classes * length * (length + 3) // 2  # means and triangular factors
+        parts += [f"{encoder:,} of the style encoder", f"{styles:,} of the styles' Gaussians"]
     return ", ".join(parts)
 
 
 def made(step: str, out: Path) -> str:
-    """The lines of a card that say how its file was made, from the run's own record."""
+    """The lines of a card that say how its file was made, from the run's own metadata."""
     note = json.loads((out / step / "made.json").read_text())
-    rows = [f"| command | `{note['command']}` |"]
-    seconds = note["seconds"]
+    rows, seconds = [f"| command | `{note['command']}` |"], note["seconds"]
     if step not in NETWORKS:
-        rules = [load(path) for path in files_of(step, out)]
-        record = [rule.record for rule in rules]
-        training, seconds = record[0]["training"], sum(r["seconds"] for r in record)
+        models = [load(path) for path in files_of(step, out)]
+        metadata = [model.metadata for model in models]
+        training, source = metadata[0]["training"], metadata[0]["source"]
+        seconds = sum(m["seconds"] for m in metadata)
         each = " for each digit" if step == "digits" else ""
         rows += [
             f"| training | {training['iterations']:,} iterations of {training['batch_size']} "
             f"samples{each}, seed {training['seed']} |",
-            f"| data | {record[0]['source']}, {sum(r['pictures'] for r in record):,} pictures |",
-            f"| size | {size_of(rules[0])} |",
+            f"| data | {source}, {sum(m['pictures'] for m in metadata):,} pictures |",
+            f"| size | {size_of(models[0])} |",
         ]
-    cores = f"{note['threads']} thread" + ("s" if note["threads"] > 1 else "")
-    rows.append(f"| duration | {seconds / 60:.0f} minutes with {cores} ({note['machine']}) |")
+    threads = f"{note['threads']} thread" + ("s" if note["threads"] > 1 else "")
+    rows.append(f"| duration | {seconds / 60:.0f} minutes with {threads} ({note['machine']}) |")
     rows.append(f"| revision | {note['revision']} |")
     return "\n".join(["| | |", "| --- | --- |", *rows])
 
 
 def ship(arguments: argparse.Namespace) -> None:
-    """Put what was made into the package, and tell the cards."""
+    """Copy the files into the package, and fill in their cards."""
     folder, out = arguments.ship, arguments.out
     folder.mkdir(parents=True, exist_ok=True)
     for step in COMMANDS:
@@ -159,9 +155,9 @@ def ship(arguments: argparse.Namespace) -> None:
             if step in NETWORKS:
                 shutil.copyfile(source, folder / source.name)
             else:
-                ship_rule(source, folder)
+                ship_model(source, folder)
             print(f"{source.stem}: {(folder / source.name).stat().st_size:,} bytes", flush=True)
-    for card in CARDS.glob("*.md"):
+    for card in WEIGHTS.glob("*.md"):
         text = card.read_text(encoding="utf-8")
         for step in COMMANDS:
             between = re.compile(rf"(<!-- made {step} -->\n).*?(<!-- /made {step} -->)", re.DOTALL)
@@ -173,7 +169,7 @@ def ship(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-root", help="as nca's; default: $NCA_DATA, or a download")
+    parser.add_argument("--data-root", help="of nca; default: $NCA_DATA, or a download")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "weights")
     parser.add_argument("--ship", type=Path, default=WEIGHTS)
     parser.add_argument("--miniature", action="store_true", help="a few iterations of everything")

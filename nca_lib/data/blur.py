@@ -10,7 +10,6 @@ from torch import Tensor
 
 Blur = Literal["box5", "box3", "box7", "gauss"]
 BLURS: tuple[Blur, ...] = get_args(Blur)  # the first is that of the main task
-SIGMA = 1.5  # of the Gaussian, in cells
 
 
 def box_blur(images: Tensor, side: int = 5) -> Tensor:
@@ -18,8 +17,8 @@ def box_blur(images: Tensor, side: int = 5) -> Tensor:
     return F.avg_pool2d(images, side, stride=1, padding=side // 2)
 
 
-def gaussian_blur(images: Tensor, sigma: float = SIGMA) -> Tensor:
-    """Gaussian blur, 0 beyond the border: `[B, I, H, W]` to the same."""
+def gaussian_blur(images: Tensor, sigma: float = 1.5) -> Tensor:
+    """Gaussian blur, `sigma` in pixels, 0 beyond the border: `[B, I, H, W]` to the same."""
     reach = round(4 * sigma)
     line = torch.exp(-torch.arange(-reach, reach + 1.0).square() / (2 * sigma**2)).to(images)
     kernel = (line[:, None] * line) / line.sum() ** 2

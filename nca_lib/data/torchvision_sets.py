@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 import os.path
 import re
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_lowercase
@@ -87,19 +86,14 @@ def read_part(known: NamedSet, root: Path, part: str) -> Pictures:
     try:
         data = known.open(root, train=part == "training")
         labels = as_labels(data.targets - (1 if known.split else 0), known.spec.classes)
-        if tuple(data.data.shape) != (len(labels), *known.spec.size) or not len(labels):
+        if tuple(data.data.shape) != (len(labels), *known.spec.size):
             raise InputError(f"images {list(data.data.shape)}, labels [{len(labels)}]")
     except Exception as error:  # torchvision raises many
         raise InputError(
             f"the {part} files of {known.title} in {root} are missing, packed, damaged or those of "
-            f"a different set ({reason(error)}): get them anew, or {known.how_to_get}"
+            f"a different set ({error!r}): get them anew, or {known.how_to_get}"
         ) from error
     return from_bytes(data.data.mT if known.split else data.data, labels)
-
-
-def reason(error: Exception) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def from_bytes(images: Tensor, labels: Tensor) -> Pictures:
@@ -117,11 +111,10 @@ def download(known: NamedSet, folder: Path) -> None:
             for path in Path(part, known.torchvision, "raw").iterdir():
                 if path.suffix in (".gz", ".zip") or known.split not in path.name:
                     path.unlink()  # EMNIST comes with gigabytes of other splits
-            shutil.rmtree(folder / known.torchvision, ignore_errors=True)  # an incomplete one
             Path(part, known.torchvision).rename(folder / known.torchvision)
     except Exception as error:  # no network, a refusal, a full disk
         raise InputError(
-            f"{known.title} can't be downloaded ({reason(error)}); {known.how_to_get}"
+            f"{known.title} can't be downloaded ({error!r}); {known.how_to_get}"
         ) from error
 
 
@@ -158,9 +151,9 @@ def read_pairs(dataset) -> Pictures:
             ink, _ = as_ink(np.stack([as_bytes(image) for image in images]))
         labels = torch.tensor([operator.index(label) for label in labels])
         spec = ImageSpec((), ink.shape[1], (ink.shape[2], ink.shape[3]))
+        return Pictures(check_images(ink, spec), labels)
     except Exception as error:  # a data set may raise anything
         raise InputError(
-            f"{type(dataset).__name__} can't be used as data ({reason(error)}): give pairs of a "
+            f"{type(dataset).__name__} can't be used as data ({error!r}): give pairs of a "
             "picture (PIL image or float tensor [I, H, W], all of one size) and a label"
         ) from error
-    return Pictures(check_images(ink, spec), labels)

@@ -34,7 +34,7 @@ def class_mean(train: Pictures, test: Pictures) -> Tensor:
 
 
 def patches(blurred: Tensor) -> Tensor:
-    """The neighbourhood of every pixel and a 1: `[N, I, H, W]` -> `[N * I * H * W, 13 * 13 + 1]`."""
+    """Each pixel's neighbourhood and a 1, `[N, I, H, W]` -> `[N * I * H * W, 13 * 13 + 1]`."""
     columns = F.unfold(blurred.flatten(0, 1)[:, None], FILTER, padding=FILTER // 2)
     return F.pad(columns.transpose(1, 2).flatten(0, 1).double(), (0, 1), value=1.0)
 

@@ -71,8 +71,8 @@ def pictures_for(model: NCA, data: Dataset, split: str, limit: int | None = None
     own, given = model.spec, data.spec
     if own != given:
         raise InputError(
-            f"{data.source}: {given.size} pictures of {', '.join(given.classes[:3])}, ...; this model"
-            f" knows {own.size} pictures of {', '.join(own.classes[:3])}, ...: choose its own --data"
+            f"{data.source} holds {', '.join(given.classes[:3])}, ... of {given.size}; this model "
+            f"grows {', '.join(own.classes[:3])}, ... of {own.size}: choose the --data it learned"
         )
     if split not in ("test", "validation"):
         raise InputError(f"--split {split}: choose test or validation")
