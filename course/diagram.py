@@ -43,11 +43,11 @@ def arrow(ax, start, end, colour=INK):
 def cells(ax, grid, x, y, side, colour=CELL):
     """A square of cells around a point; of a filter, what is below 0 is grey."""
     edges = torch.linspace(-side / 2, side / 2, len(grid) + 1)
-    mesh = ax.pcolormesh(x + edges, y - edges, grid, edgecolor=GRID, linewidth=0.5)
-    colours = to_rgba_array([colour if value > 0 else SOFT for value in grid.flatten()])
-    strength = grid.abs().flatten().numpy()[:, None]  # on white: TILE
-    mesh.set(array=None, facecolor=1 - strength * (1 - colours))
     corner = x - side / 2, y - side / 2
+    ax.add_patch(Rectangle(corner, side, side, fc=TILE, ec="none"))
+    mesh = ax.pcolormesh(x + edges, y - edges, grid, edgecolor=GRID, linewidth=0.5, zorder=1.5)
+    colours = [colour if value > 0 else SOFT for value in grid.flatten()]
+    mesh.set(array=None, facecolor=to_rgba_array(colours, grid.abs().flatten().numpy()))
     ax.add_patch(Rectangle(corner, side, side, fill=False, ec=SOFT, lw=0.9, zorder=2))
 
 

@@ -7,9 +7,8 @@ import os
 import platform
 import re
 import sys
-import time
 from contextlib import redirect_stderr
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,7 +25,7 @@ from nca_lib.model import NCA, ModelConfig
 from nca_lib.rollout.fire import check_seed
 from nca_lib.spec import MNIST, ImageSpec
 from nca_lib.training import Outputs, TrainingConfig, TrainingDiverged, train
-from nca_lib.training.distributed import Distributed, from_torchrun
+from nca_lib.training.distributed import Distributed
 from nca_lib.training.presets import PAINT, PRESETS
 from nca_lib.training.pretrain import initial_model, load_digit_models, merge, pretrain
 from nca_lib.training.tasks import Classify, task_of
@@ -58,11 +57,11 @@ def pick_device(name: str) -> torch.device:
     return torch.device(("cuda" if there["cuda"] else "cpu") if name == "auto" else name)
 
 
-def refuse(given, usual, names: set[str], where: str) -> None:
+def refuse(given: dict, usual: dict, names: set[str], why: str) -> None:
     """Raise InputError if a setting was changed that can't take effect."""
     for name in sorted(names):
-        if getattr(given, name) != getattr(usual, name):
-            raise InputError(f"--{name.replace('_', '-')} can't take effect {where}: leave it out")
+        if given[name] != usual[name]:
+            raise InputError(f"--{name.replace('_', '-')} can't take effect: {why}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +90,7 @@ class Training(Common):
 
     name = ""  # of the model's file
     usual = staticmethod(lambda preset: (preset.model, preset.finetune))  # the settings above
-    idle, idle_model = BLUR, set()  # those that can't take effect
+    idle = BLUR  # those that can't take effect
 
     @property
     def folder(self) -> Path:
@@ -99,10 +98,9 @@ class Training(Common):
 
     def __call__(self) -> None:
         model, training = self.usual(PRESETS[self.preset])
-        refuse(self.training, training, self.idle, f"in `nca {type(self).__name__.lower()}`")
-        refuse(self.model, model, self.idle_model, f"in `nca {type(self).__name__.lower()}`")
-        if not self.model.style_dim:
-            refuse(self.training, training, KL, "without styles")
+        given, usual = vars(self.model) | vars(self.training), vars(model) | vars(training)
+        refuse(given, usual, self.idle, f"{type(self).__name__.lower()} doesn't use it")
+        refuse(given, usual, set() if self.model.style_dim else KL, "the model has no styles")
         ranks, device = Distributed.join(pick_device(self.device))
         data, config = self.load_data(), self.training
         if config.perceptual_weight == training.perceptual_weight > 0 and data.spec != MNIST:
@@ -167,9 +165,9 @@ class Finetune(Training):
             models, how = load_digit_models(start, spec), self.merge or "mean"
             hashes = [model.metadata["sha256"] for model in models]
             model, init_from = merge(models, how, config.seed), {"merge": how, "sha256": hashes}
-        names = {f.name for f in fields(ModelConfig)}
-        names = {n for n in names if getattr(self.model, n) != getattr(model.config, n)}
-        refuse(self.model, self.usual(PRESETS[self.preset])[0], names, f"on what is in {start}")
+        given, own = vars(self.model), vars(model.config)
+        usual, names = self.usual(PRESETS[self.preset])[0], {n for n in given if given[n] != own[n]}
+        refuse(given, vars(usual), names, f"{start} has its own")
         return model, init_from
 
 
@@ -183,9 +181,8 @@ class Restore(Training):
 class Read(Training):
     """Train a self-classifying model: the ink is given, the cells agree which digit it is."""
 
-    name, idle = "reader", BLUR | GROWTH | {"alive_weight"}
-    usual = staticmethod(lambda preset: (preset.self_classifier, preset.classify))
-    idle_model = {"label_dim", "style_dim", "frozen"}
+    name, usual = "reader", staticmethod(lambda preset: (preset.self_classifier, preset.classify))
+    idle = BLUR | GROWTH | {"alive_weight", "label_dim", "style_dim", "frozen"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,9 +197,9 @@ class Paint(Training):
     name, usual = "paint", staticmethod(lambda preset: (PAINT.model, PAINT.training))
 
     def work(self, config: TrainingConfig, data: Dataset, device, **options) -> list[Path]:
-        started, files = time.perf_counter(), super().work(config, data, device, **options)
+        files = super().work(config, data, device, **options)
         if options["ranks"].is_main:
-            present(files, data, config.seed, self.device, started)
+            present(files, data, config.seed, self.device)
         return files
 
 
@@ -215,19 +212,17 @@ class RunAll(Common):
     seed: int = 0  # all random draws follow from it
 
     def __call__(self) -> None:
-        if from_torchrun("WORLD_SIZE", 1) > 1:
-            raise InputError("run is for one process: give torchrun pretrain, finetune or restore")
-        started, device, seed = time.perf_counter(), pick_device(self.device), check_seed(self.seed)
-        data, network, files = self.load_data(), None, []
+        device, seed, data = pick_device(self.device), check_seed(self.seed), self.load_data()
         if not data.held_out:
             raise InputError(f"{data.source}: too few pictures per class to measure; use nca paint")
+        files, network = [], None
         for command in (Pretrain, Finetune, Restore):
             model, config = command.usual(PRESETS[self.preset])
             ready = command(preset=self.preset, out=self.out, resume=self.resume, model=model)
             network = network or self.train_perceptual_network(data, ready.folder)
             config = replace(config, seed=seed)
             files += ready.work(config, data, device, perceptual=network)
-        present(files[-2:], data, seed, self.device, started)
+        present(files[-2:], data, seed, self.device)
 
     def train_perceptual_network(self, data: Dataset, folder: Path) -> torch.nn.Module:
         """A perceptual network for these pictures, whichever they are; kept when resumed."""
@@ -238,19 +233,18 @@ class RunAll(Common):
         return perceptual_network(data.spec, path)
 
 
-def present(models: list[Path], data: Dataset, seed: int, device: str, started: float) -> None:
-    """Evaluate models that were just trained, and grow every class from the first of them."""
-    files, folder = list(models), models[0].parent
-    for file in models:
+def present(files: list[Path], data: Dataset, seed: int, device: str) -> None:
+    """Evaluate models that were just trained, and grow every class with the first of them."""
+    folder = files[0].parent
+    for file in files:
         print(f"\n{file.stem}, on {data.source}", flush=True)
         model, figures = load(file).to(pick_device(device)), folder / "figures" / file.stem
         results, json = evaluate(model, data, seed=seed), file.with_suffix(".json")
-        files += report(model, results, data, json, figures, read_logs(folder))
+        report(model, results, data, json, figures, read_logs(folder))
+        print(f"-> {json} and {figures}", flush=True)
     for name in data.spec.classes:
-        files.append(folder / f"grow-{name.replace('/', '-')}.gif")
-        Grow(label=name, out=files[-1], weights=str(models[0]), seed=seed, device=device)()
-    print(f"\nwritten in {(time.perf_counter() - started) / 60:.1f} minutes:")
-    print("\n".join(f"  {file}" for file in files))
+        out = folder / f"grow-{name.replace('/', '-')}.gif"
+        Grow(label=name, out=out, weights=str(files[0]), seed=seed, device=device)()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,8 +277,8 @@ class Growing:
     seed: int = 0  # of fire masks and of a drawn style
     device: DeviceName = "auto"  # auto takes a CUDA GPU if there is one
 
-    def load(self) -> NCA:
-        """A model that grows pictures from one cell."""
+    def load(self, labels: list[str]) -> NCA:
+        """A model that grows pictures of these classes from one cell."""
         check_seed(self.seed)
         if self.out.suffix.lower() not in (".png", ".gif"):
             raise InputError(f"--out {self.out}: end it in .png (film strip) or .gif (animation)")
@@ -293,14 +287,12 @@ class Growing:
             raise InputError(f"{self.weights} {task_of(model).does}, it can't grow: evaluate it")
         if model.metadata.get("hooks", {}).get("start"):
             raise InputError(f"{self.weights} grows from your own states: roll it out yourself")
+        for name in labels:
+            if as_labels(name, model.spec.classes).item() not in model.trained_labels:
+                raise InputError(
+                    f"{self.weights} was not trained on a {name}: give other --weights"
+                )
         return model
-
-    def label_in(self, name: str, model: NCA) -> int:
-        """The label of a class that the model was trained on."""
-        label = as_labels(name, model.spec.classes).item()
-        if label not in model.trained_labels:
-            raise InputError(f"{self.weights} was not trained on a {name}: give other --weights")
-        return label
 
     def save(self, ink: Tensor, names: list[str], title: str) -> None:
         """Write ink `[T + 1, B, I, H, W]` as an animation or as a film strip, by suffix."""
@@ -317,9 +309,9 @@ class Grow(Growing):
     label: Positional[str]  # 0 to 9, or the name of another class
 
     def __call__(self) -> None:
-        model, generator = self.load(), torch.Generator().manual_seed(self.seed)
+        model, generator = self.load([self.label]), torch.Generator().manual_seed(self.seed)
         style = torch.randn(1, model.config.style_dim, generator=generator)
-        frames = model.grow(self.label_in(self.label, model), style, self.steps, self.seed)
+        frames = model.grow(self.label, style, self.steps, self.seed)
         ink = frames[:, :, : model.spec.channels]  # [T + 1, 1, I, H, W]
         self.save(ink, [""], f"One cell grows into a {self.label}")
         print(f"a {self.label} in {len(frames) - 1} steps -> {self.out}")
@@ -334,19 +326,17 @@ class Redraw(Growing):
     labels: str | None = None  # what to write in this handwriting: 0-9, or 3,5,7; default: --label
 
     def __call__(self) -> None:
-        model, text = self.load(), self.labels or self.label
-        if model.spec.channels != 1 or model.encoder is None:
-            raise InputError(f"{self.weights} has no styles of handwriting: give another model")
+        text = self.labels or self.label
         ends = re.fullmatch(r"(\d)-(\d)", text)
-        names = text.split(",") if ends is None else "0123456789"[int(ends[1]) : int(ends[2]) + 1]
-        if not names:
-            raise InputError(f"--labels {text}: give a range (0-9) or a list (3,5,7)")
-        label, labels = self.label_in(self.label, model), [self.label_in(n, model) for n in names]
+        names = list("0123456789"[int(ends[1]) : int(ends[2]) + 1]) if ends else text.split(",")
+        model = self.load([self.label, *names])
+        if model.spec.channels != 1 or model.encoder is None:
+            raise InputError(f"{self.weights} has no styles of handwriting: give other --weights")
         picture = read_digit(self.picture)  # [1, H, W]
-        warning = style_warning(model, model.infer_style(picture[None], label)[0])
+        warning = style_warning(model, model.infer_style(picture[None], self.label)[0])
         if warning:
             print(f"careful: {warning}")
-        ink = model.redraw(picture, label, labels, self.steps, self.seed)[:, :, :1].cpu()
+        ink = model.redraw(picture, self.label, names, self.steps, self.seed)[:, :, :1].cpu()
         original = picture.expand(len(ink), 1, *picture.shape)  # [T + 1, 1, 1, H, W]
         film, names = torch.cat([original, ink], 1), [self.picture.name, *names]
         self.save(film, names, "Your handwriting, grown from one cell")
@@ -366,8 +356,8 @@ class Info:
         print(f"nca_lib   {__version__}, Python {python}, PyTorch {torch.__version__}")
         print(f"rollout   {'compiled' if ready else 'sparse, plain PyTorch'}: {why}")
         print(f"kernels   {where if ready else slow}")
-        print(f"threads   {torch.get_num_threads()} of {os.cpu_count()} cores", end=", ")
-        print(f"OMP_WAIT_POLICY {os.environ.get('OMP_WAIT_POLICY', 'not set')}")
+        waiting = f"OMP_WAIT_POLICY {os.environ.get('OMP_WAIT_POLICY', 'not set')}"
+        print(f"threads   {torch.get_num_threads()} of {os.cpu_count()} cores, {waiting}")
         print(f"GPU       {torch.cuda.get_device_name() if gpu else 'none'}")
         print(f"NCA_DATA  {os.environ.get('NCA_DATA', 'not set')}")
 
@@ -395,16 +385,12 @@ def parse(arguments: list[str]):
         with redirect_stderr(errors):
             return tyro.cli(types, prog="nca", description=ABOUT, args=arguments)
     except SystemExit as end:
-        if end.code:
-            raise InputError(first_sentence(errors.getvalue())) from None
-        raise
-
-
-def first_sentence(box: str) -> str:
-    """What tyro's framed message says first, in one line; its title is set into the frame."""
-    rows = [line.strip("│|─-╭╮╰╯+ \r") for line in box.splitlines()]
-    text = "\n".join(rows[1:] or rows).strip("\n").split("\n\n")[0]
-    return " ".join(text.split()) + " (see --help)"
+        if not end.code:
+            raise
+        # tyro's message stands in a frame, its title in the first row, hints below the sentence
+        rows = [line.strip("│|─-╭╮╰╯+ \r") for line in errors.getvalue().splitlines()]
+        sentence = "\n".join(rows[1:]).strip().split("\n\n")[0]
+        raise InputError(" ".join(sentence.split()) + " (see --help)") from None
 
 
 def run_command(arguments: list[str]) -> int:
@@ -414,9 +400,7 @@ def run_command(arguments: list[str]) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # as in `nca info | head -1`: nobody listens any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        return say(f"{error}; look at the file, its folder and the room on the disk", 2)
-    except InputError as error:
+    except (InputError, OSError) as error:
         return say(str(error), 2)
     except TrainingDiverged as error:
         return say(str(error), 1)

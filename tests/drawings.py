@@ -1,7 +1,7 @@
 """Drawings of digits, as a learner might bring them: one digit, by many pens, on many papers.
 
-A digit is a few strokes through given points. `ink` draws them as the share of each pixel that is
-covered, and each of the `WAYS` makes a picture of it: a scan, a photograph, a drawing on glass.
+`ink` draws a few strokes through given points; each of the `WAYS` makes a picture of them: a scan,
+a photograph, a drawing on glass.
 """
 
 from __future__ import annotations
@@ -56,12 +56,8 @@ def ink(
 ) -> np.ndarray:
     """The share of each pixel that is covered, float `[H, W]`.
 
-    Args:
-        digit: 0-9.
-        height: of the middle line of the strokes, in pixels.
-        pen: width of the strokes, as a share of the height.
-        canvas: height and width in pixels.
-        place: where the middle of the digit lies, as shares of height and width.
+    The height is that of the strokes' middle line; pen is their width, as a share of the height;
+    `place` is the middle of the digit, as shares of height and width.
     """
     fine = 4 if max(canvas) <= 800 else 1  # drawn four times as large, for smooth edges
     paper = Image.new("L", (canvas[1] * fine, canvas[0] * fine))
@@ -96,12 +92,6 @@ def slope(canvas: tuple[int, int], direction: float) -> np.ndarray:
     return (way - way.min()) / (way.max() - way.min())
 
 
-def vignette(canvas: tuple[int, int], loss: float) -> np.ndarray:
-    """1 in the middle, `1 - loss` in the corners."""
-    y, x = np.mgrid[-1 : 1 : canvas[0] * 1j, -1 : 1 : canvas[1] * 1j]
-    return 1 - loss * (x**2 + y**2) / 2
-
-
 def noise(canvas: tuple[int, ...], size: float, seed: int = 0) -> np.ndarray:
     return size * np.random.default_rng(seed).standard_normal(canvas)
 
@@ -110,12 +100,8 @@ def clean(digit: int) -> Image.Image:
     return grey(1 - ink(digit))
 
 
-def thick_pen(digit: int) -> Image.Image:
-    return grey(1 - ink(digit, pen=0.19))
-
-
-def thin_pen(digit: int) -> Image.Image:
-    return grey(1 - 0.8 * ink(digit, pen=0.02))
+def inverted(digit: int) -> Image.Image:
+    return grey(0.05 + 0.9 * ink(digit))
 
 
 def pencil(digit: int) -> Image.Image:
@@ -138,13 +124,9 @@ def photo(digit: int) -> Image.Image:
 
 def dark_border(digit: int) -> Image.Image:
     """The corners get a quarter of the light: most of the border is dark."""
-    size = (420, 400)
-    picture = vignette(size, 0.8) * (1 - 0.8 * ink(digit, 200, 0.1, size))
-    return grey(0.9 * picture + noise(size, 0.01))
-
-
-def inverted(digit: int) -> Image.Image:
-    return grey(0.05 + 0.9 * ink(digit))
+    y, x = np.mgrid[-1:1:420j, -1:1:400j]
+    picture = (1 - 0.8 * (x**2 + y**2) / 2) * (1 - 0.8 * ink(digit, 200, 0.1, (420, 400)))
+    return grey(0.9 * picture + noise((420, 400), 0.01))
 
 
 def blackboard(digit: int) -> Image.Image:
@@ -156,25 +138,11 @@ def blackboard(digit: int) -> Image.Image:
     return grey(light * (board + chalk[:, :, None] * 0.55) + noise((*size, 3), 0.015, 1))
 
 
-def on_glass(digit: int) -> Image.Image:
-    """RGBA: black ink on nothing; the colour of what can't be seen is black too."""
+def on_glass(digit: int, light: int = 0) -> Image.Image:
+    """Ink on nothing, black or white; the colour of what can't be seen is the same."""
     alpha = np.asarray(grey(ink(digit)))
-    return Image.fromarray(np.dstack([np.zeros((*alpha.shape, 3), np.uint8), alpha]))
-
-
-def white_on_glass(digit: int) -> Image.Image:
-    """LA: white ink on nothing."""
-    alpha = np.asarray(grey(ink(digit)))
-    return Image.fromarray(np.dstack([np.full_like(alpha, 255), alpha]))
-
-
-def opaque(digit: int) -> Image.Image:
-    """RGBA where every pixel is opaque, as a screenshot has it."""
-    return clean(digit).convert("RGBA")
-
-
-def off_centre(digit: int) -> Image.Image:
-    return grey(1 - ink(digit, 120, canvas=(500, 640), place=(0.82, 0.14)))
+    channels = 1 if light else 3  # LA or RGBA
+    return Image.fromarray(np.dstack([np.full((*alpha.shape, channels), light, np.uint8), alpha]))
 
 
 def cropped(digit: int) -> Image.Image:
@@ -183,39 +151,16 @@ def cropped(digit: int) -> Image.Image:
     return picture.crop(Image.eval(picture, lambda value: 255 * (value < 128)).getbbox())
 
 
-def tiny(digit: int) -> Image.Image:
-    return grey(1 - ink(digit, 13, canvas=(18, 18)))
-
-
-def huge(digit: int) -> Image.Image:
-    return grey(1 - ink(digit, 2000, canvas=(3000, 2600)))
-
-
 def far_away(digit: int) -> Image.Image:
     """A digit 110 pixels high on a page of 1200 x 1600."""
     size = (1200, 1600)
     return grey(0.9 - 0.7 * ink(digit, 110, 0.06, size, (0.3, 0.6)) + noise(size, 0.02))
 
 
-def coloured(digit: int, colour: tuple[float, float, float]) -> Image.Image:
+def pen(digit: int, *colour: float) -> Image.Image:
+    """A pen of this colour on white paper."""
     covered = ink(digit)[:, :, None]
     return grey(1 - covered + covered * np.array(colour))
-
-
-def blue_pen(digit: int) -> Image.Image:
-    return coloured(digit, (0.1, 0.2, 0.8))
-
-
-def red_pen(digit: int) -> Image.Image:
-    return coloured(digit, (0.95, 0.25, 0.2))
-
-
-def yellow_pen(digit: int) -> Image.Image:
-    return coloured(digit, (1.0, 0.9, 0.1))
-
-
-def strong_jpeg(digit: int) -> Image.Image:
-    return reopened(coloured(digit, (0.2, 0.2, 0.5)), "JPEG", quality=8)
 
 
 def turned(digit: int) -> Image.Image:
@@ -261,25 +206,33 @@ def on_a_desk(digit: int) -> Image.Image:
     return desk.convert("RGB")
 
 
-def sixteen_bits(digit: int) -> Image.Image:
-    """A scan of twelve bits in a file of sixteen."""
-    return Image.fromarray((3900 - 3000 * ink(digit)).astype(np.uint16))
-
-
-def palette(digit: int) -> Image.Image:
-    return blue_pen(digit).quantize(8)
-
-
-def bilevel(digit: int) -> Image.Image:
-    return clean(digit).convert("1", dither=Image.Dither.NONE)
-
-
 WAYS = {
-    way.__name__: way
-    for way in (
-        clean, thick_pen, thin_pen, pencil, photo, dark_border, inverted, blackboard, on_glass,
-        white_on_glass, opaque, off_centre, cropped, tiny, huge, far_away, blue_pen, red_pen,
-        yellow_pen, strong_jpeg, turned, lined_paper, squared_paper, specks, on_a_desk,
-        sixteen_bits, palette, bilevel,
-    )
-}  # fmt: skip
+    "clean": clean,
+    "thick_pen": lambda d: grey(1 - ink(d, pen=0.19)),
+    "thin_pen": lambda d: grey(1 - 0.8 * ink(d, pen=0.02)),
+    "pencil": pencil,
+    "photo": photo,
+    "dark_border": dark_border,
+    "inverted": inverted,
+    "blackboard": blackboard,
+    "on_glass": on_glass,
+    "white_on_glass": lambda d: on_glass(d, 255),
+    "opaque": lambda d: clean(d).convert("RGBA"),  # as in a screenshot
+    "off_centre": lambda d: grey(1 - ink(d, 120, canvas=(500, 640), place=(0.82, 0.14))),
+    "cropped": cropped,
+    "tiny": lambda d: grey(1 - ink(d, 13, canvas=(18, 18))),
+    "huge": lambda d: grey(1 - ink(d, 2000, canvas=(3000, 2600))),
+    "far_away": far_away,
+    "blue_pen": lambda d: pen(d, 0.1, 0.2, 0.8),
+    "red_pen": lambda d: pen(d, 0.95, 0.25, 0.2),
+    "yellow_pen": lambda d: pen(d, 1.0, 0.9, 0.1),
+    "strong_jpeg": lambda d: reopened(pen(d, 0.2, 0.2, 0.5), "JPEG", quality=8),
+    "turned": turned,
+    "lined_paper": lined_paper,
+    "squared_paper": squared_paper,
+    "specks": specks,
+    "on_a_desk": on_a_desk,
+    "sixteen_bits": lambda d: Image.fromarray((3900 - 3000 * ink(d)).astype(np.uint16)),
+    "palette": lambda d: pen(d, 0.1, 0.2, 0.8).quantize(8),
+    "bilevel": lambda d: clean(d).convert("1", dither=Image.Dither.NONE),
+}

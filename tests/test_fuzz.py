@@ -4,36 +4,22 @@ import json
 import random
 import struct
 
-from nca_lib.checkpoint import RULE as RULE_KIND
-from nca_lib.checkpoint import digest_of, load, parse, save
-from nca_lib.data import FILES, load_digits
+from nca_lib.checkpoint import MODEL, VERSION, digest_of, load, parse, save
+from nca_lib.data import mnist
 from nca_lib.inputs import InputError
 from nca_lib.training import Outputs, train
-from nca_lib.training.pretrain import initial_model
-from nca_lib.training.run import Log, identity_of, new_run, read_log
+from nca_lib.training.run import Log, read_log
 
 import pytest
 import torch
-from test_training import CONFIG, RULE, digits  # noqa: F401
+from test_pool import new_run
+from test_training import CONFIG, digits, new  # noqa: F401
 
-VALUES = [
-    None,
-    True,
-    0,
-    -1,
-    1.5,
-    1e300,
-    2**70,
-    "",
-    "x",
-    "NaN",
-    [],
-    [[]],
-    [None],
-    [1, "a"],
-    {},
-    {"a": 1},
-]
+VALUES = [None, True, 0, -1, 1.5, 1e300, 2**70, "", "x", "NaN", [], [[]], [None], [1, "a"], {}]
+FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
 
 
 def cut(content, draw):
@@ -109,9 +95,9 @@ CHANGES = [cut, flip, insert, change_head, change_metadata, change_metadata, cha
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory, digits):  # noqa: F811
-    """A finished training, with its model, its run and its log."""
+    """A finished run, with its model, its checkpoint and its log."""
     outputs = Outputs(tmp_path_factory.mktemp("fuzz"), "unified")
-    train(initial_model(RULE, 0), digits, CONFIG, outputs, log_every=1, progress=False)
+    train(new(), digits, CONFIG, outputs, log_every=1, progress=False)
     return outputs
 
 
@@ -125,41 +111,64 @@ def refused(use, path, content):
     return False
 
 
-def use_rule(path):
+def use_model(path):
     model = load(path)
     state = torch.zeros(1, model.config.channels, 3, 3)
-    labels = torch.tensor(model.metadata.get("digits", [0])[:1])
-    model.rollout(state, model.condition(labels), min(model.steps, 3), 0)
-    assert model.task in ("grow", "restore")
+    model.rollout(state, model.condition(model.trained_labels[:1]), min(model.steps, 3), 0)
 
 
-def test_rule_files(outputs, tmp_path):
+def test_model_files(outputs, tmp_path):
     draw, content = random.Random(0), outputs.model.read_bytes()
     count = sum(
-        refused(use_rule, tmp_path / "x.safetensors", draw.choice(CHANGES)(content, draw))
+        refused(use_model, tmp_path / "x.safetensors", draw.choice(CHANGES)(content, draw))
         for _ in range(400)
     )
     assert count > 300
-    assert not refused(use_rule, tmp_path / "x.safetensors", content)
+    assert not refused(use_model, tmp_path / "x.safetensors", content)
 
 
-def test_a_damaged_body_is_told_by_the_digest(outputs, tmp_path):
+def test_the_digest_reveals_a_damaged_body(outputs, tmp_path):
     """50 of 72 flipped bits went by without a word."""
     draw, content = random.Random(1), outputs.model.read_bytes()
     first = 8 + struct.unpack("<Q", content[:8])[0]
     for _ in range(100):
         changed = bytearray(content)
         changed[draw.randrange(first, len(content))] ^= 1 << draw.randrange(8)
-        assert refused(use_rule, tmp_path / "x.safetensors", bytes(changed))
+        assert refused(use_model, tmp_path / "x.safetensors", bytes(changed))
+
+
+def test_data_files(tmp_path):
+    draw, raw = random.Random(4), tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    contents = {}
+    for images, labels in FILES.values():
+        pictures = draw.randbytes(20 * 784)
+        contents[images] = struct.pack(">4I", 2051, 20, 28, 28) + pictures
+        contents[labels] = struct.pack(">2I", 2049, 20) + bytes(i % 10 for i in range(20))
+
+    def write(chosen=None, change=None):
+        for name, content in contents.items():
+            (raw / name).write_bytes(change(content, draw) if name == chosen else content)
+        return mnist(tmp_path)
+
+    assert len(write().test) == 20
+    count = 0
+    for _ in range(150):
+        try:
+            write(draw.choice(sorted(contents)), draw.choice([cut, flip, insert]))
+        except InputError as error:
+            count += "\n" not in str(error)
+    assert count > 80
 
 
 def test_run_files(outputs, tmp_path, digits):  # noqa: F811
     draw, content = random.Random(2), outputs.run.read_bytes()
-    identity = identity_of(initial_model(RULE, 0), digits, CONFIG, "", {}, {})
+    fingerprint = json.loads(header_of(content)["fingerprint"])
 
     def use(path):
-        run = new_run(initial_model(RULE, 1), CONFIG)
-        run.load(path, identity)
+        run = new_run(new(seed=1), CONFIG)
+        run.fingerprint = fingerprint
+        run.load(path)
         assert 0 <= run.pool.filled <= run.pool.size
 
     count = sum(
@@ -175,51 +184,47 @@ def test_logs(outputs, tmp_path):
     path = tmp_path / "x.jsonl"
     for _ in range(200):
         path.write_bytes(draw.choice([cut, flip, insert])(content, draw))
-        records = read_log(path)
-        assert len(records) <= 8 + 300
         log = Log(path, 5, {})
         log.close()
-        assert all(record["iteration"] <= 5 for record in log.records)
-        assert read_log(path) == log.records  # whole again
+        assert all(entry["iteration"] <= 5 for entry in log.history)
+        assert read_log(path) == log.history  # whole again
 
 
-def test_data_files(tmp_path):
-    draw, raw = random.Random(4), tmp_path / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    contents = {}
-    for images, labels in FILES.values():
-        pictures = draw.randbytes(20 * 784)
-        contents[images] = struct.pack(">4I", 2051, 20, 28, 28) + pictures
-        contents[labels] = struct.pack(">2I", 2049, 20) + bytes(i % 10 for i in range(20))
-
-    def write(chosen=None, change=None):
-        for name, content in contents.items():
-            (raw / name).write_bytes(change(content, draw) if name == chosen else content)
-        return load_digits(tmp_path)
-
-    assert len(write().test) == 20
-    count = 0
-    for _ in range(150):
-        try:
-            write(draw.choice(sorted(contents)), draw.choice([cut, flip, insert]))
-        except InputError as error:
-            count += "\n" not in str(error)
-    assert count > 80
-
-
-def test_other_kinds_of_metadata(outputs, tmp_path):
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        *[("config", change) for change in (
+            {"channels": 2**40}, {"frozen": 3}, {"image_channels": 0}, {"image_channels": 20},
+            {"size": [28]}, {"size": [2**20, 28]}, {"size": 28}, {"classes": 3}, {"classes": []},
+            {"classes": [1, 2]}, {"classes": "0123456789"}, {"class": "Mine"}, {"task": "x"},
+            {"task": []}, {"steps": 0}, {"steps": 2**60}, {"trained_labels": []},
+            {"trained_labels": [11]}, {"trained_labels": [-1]}, {"more": 1})],
+        ("config", []), ("metadata", []), ("metadata", None),
+    ],
+)  # fmt: skip
+def test_settings_that_no_model_has(outputs, tmp_path, key, change):
     """By hand what the machine might miss; all with a right digest."""
     content = outputs.model.read_bytes()
     header, tensors = header_of(content), parse(content)
-    for key, value in [
-        ("config", []), ("config", {"channels": 2**40}), ("config", {"held": 3}),
-        ("config", {"ink": 0}), ("config", {"ink": 20}), ("config", {"size": [28]}),
-        ("config", {"size": [2**20, 28]}), ("config", {"size": 28}), ("config", {"classes": 3}),
-        ("config", {"classes": []}), ("config", {"classes": [1, 2]}), ("config", {"class": "Mine"}),
-        ("record", []), ("record", {"training": []}), ("record", {"digits": [11]}),
-        ("record", {"training": {"loss_steps": []}}), ("record", {"training": {"task": "x"}}),
-    ]:  # fmt: skip
-        changed = header | {key: json.dumps(value)}
-        changed["digest"] = digest_of(tensors, changed)
-        assert changed["kind"] == RULE_KIND
-        assert refused(use_rule, tmp_path / "x.safetensors", save(tensors, changed)), value
+    value = json.loads(header[key]) | change if isinstance(change, dict) else change
+    changed = header | {key: json.dumps(value)}
+    changed["digest"] = digest_of(tensors, changed)
+    assert (changed["kind"], changed["version"]) == (MODEL, VERSION)
+    assert refused(use_model, tmp_path / "x.safetensors", save(tensors, changed))
+
+
+def test_what_is_no_checkpoint(outputs, tmp_path):
+    content = outputs.model.read_bytes()
+    header, tensors = header_of(content), parse(content)
+    for change, message in [
+        ({"kind": "nca_lib run"}, "holds 'nca_lib run', not 'nca_lib model'"),
+        ({"version": "2"}, "has version 2, this nca_lib reads version 3"),
+    ]:
+        (tmp_path / "x").write_bytes(save(tensors, header | change))
+        with pytest.raises(InputError, match=message):
+            load(tmp_path / "x")
+    torch.save(tensors, tmp_path / "x")
+    with pytest.raises(InputError, match="is a pickle, which could run any code"):
+        load(tmp_path / "x")
+    with pytest.raises(InputError, match=r"no checkpoint at .*: train one, or give the name of a"):
+        load(tmp_path / "nothing")

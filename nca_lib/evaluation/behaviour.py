@@ -22,24 +22,23 @@ REPEATED = 8  # growths, at least, that a mean over time is taken of
 SUBSET = 1000  # persistence uses the first pictures only,
 DAMAGED = 400  # and regeneration fewer: there are many kinds of damage
 HEALING_STEPS = 64, 256
+Steps = tuple[int, ...]  # to record, increasing
 
 
 @torch.no_grad()
 def rollout_batches(
-    model: NCA,
-    states: Tensor,
-    condition: Tensor | None,
-    record_steps: tuple[int, ...],
-    rng_seeds: Tensor,
-    first_step: int = 0,
+    model: NCA, states: Tensor, condition: Tensor | None, steps: Steps, rng_seeds, first_step=0
 ) -> Tensor:
-    """`NCA.rollout` a batch at a time: states `[N, C, H, W]` -> `[R, N, C, H, W]` on the CPU."""
+    """States `[N, C, H, W]` -> those after `steps`, `[R, N, C, H, W]` on the CPU.
+
+    Args:
+        condition: `[N, D]`, or None for a model without conditioning.
+        rng_seeds, first_step: as in `NCA.rollout`.
+    """
     frames = []
     for part in torch.arange(len(states)).split(BATCH):
         given = states[part].to(model.kernels), None if condition is None else condition[part]
-        seeds = rng_seeds[part]
-        rolled = model.rollout(*given, record_steps[-1], seeds, record_steps, first_step)
-        frames.append(rolled.cpu())
+        frames.append(model.rollout(*given, steps[-1], rng_seeds[part], steps, first_step).cpu())
     return torch.cat(frames, 1)
 
 
@@ -54,12 +53,7 @@ def infer_styles(model: NCA, pictures: Pictures) -> Tensor | None:
 
 @torch.no_grad()
 def regrow(
-    model: NCA,
-    pictures: Pictures,
-    record_steps: tuple[int, ...],
-    seed: int = 0,
-    styles: Tensor | None = None,
-    rng_seeds: Tensor | None = None,
+    model: NCA, pictures: Pictures, steps: Steps, seed: int = 0, styles=None, rng_seeds=None
 ) -> Tensor:
     """Each picture from its label and inferred style (or `styles`), `[R, N, C, H, W]` on the CPU.
 
@@ -67,9 +61,8 @@ def regrow(
     """
     styles = infer_styles(model, pictures) if styles is None else styles
     seeds = seeds_of(len(pictures), seed, GROWTH) if rng_seeds is None else rng_seeds
-    condition = model.condition(pictures.labels, styles)
     states = task_of(model).initial_state(model, pictures.images)
-    return rollout_batches(model, states, condition, record_steps, seeds)
+    return rollout_batches(model, states, model.condition(pictures.labels, styles), steps, seeds)
 
 
 @torch.no_grad()

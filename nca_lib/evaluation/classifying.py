@@ -19,14 +19,9 @@ REPLACED_STEPS = 80  # after which a picture that replaced the first should be c
 
 @torch.no_grad()
 def classify_steps(
-    model: NCA,
-    images: Tensor,
-    record_steps: tuple[int, ...] = CLASSIFY_STEPS,
-    rng_seeds: Tensor | int = 0,
-    states: Tensor | None = None,
-    first_step: int = 0,
+    model: NCA, images: Tensor, steps=CLASSIFY_STEPS, rng_seeds=0, states=None, first_step=0
 ) -> Tensor:
-    """Let the cells classify images `[B, I, H, W]`: states `[R, B, C, H, W]` at `record_steps`.
+    """Let the cells classify images `[B, I, H, W]`: states after `steps`, `[R, B, C, H, W]`.
 
     Args:
         states: `[B, C, H, W]` to continue from, under new images; None: no memory of any image.
@@ -39,10 +34,8 @@ def classify_steps(
         raise InputError(f"this model {task.does}: give a self-classifying one, such as 'reader'")
     start = task.initial_state(model, images).to(model.kernels)
     if states is not None:
-        frozen, given = list(model.config.frozen), start
-        start = states.clone()
-        start[:, frozen] = given[:, frozen]
-    return model.rollout(start, None, max(record_steps), rng_seeds, record_steps, first_step)
+        start = torch.where(model.free, states, start)  # the picture is new, the memory is not
+    return model.rollout(start, None, max(steps), rng_seeds, steps, first_step)
 
 
 def measure_classifying(model: NCA, pictures: Pictures, seed: int = 0) -> dict[str, dict]:
@@ -61,14 +54,14 @@ def measure_classifying(model: NCA, pictures: Pictures, seed: int = 0) -> dict[s
         changed = classify_steps(model, new, (REPLACED_STEPS,), again[part], first)[-1]
         shown = (first, images), (last, images), (changed, new)
         tallies.append(torch.stack([count_votes(states.cpu(), x, spec) for states, x in shown]))
-    *times, replaced = torch.cat(tallies, 1)  # [N, L] each
-    results = {
-        f"after_{steps}_steps": summary(tally, pictures.labels)
-        for steps, tally in zip(CLASSIFY_STEPS, times, strict=True)
-    }
+    first, last, replaced = torch.cat(tallies, 1)  # [N, L] each
     differ = pictures.labels != other.labels
-    changed = summary(replaced[differ], other.labels[differ])
-    return results | {"replaced": changed | {"n": int(differ.sum()), "steps": REPLACED_STEPS}}
+    return {
+        f"after_{CLASSIFY_STEPS[0]}_steps": summary(first, pictures.labels),
+        f"after_{CLASSIFY_STEPS[1]}_steps": summary(last, pictures.labels),
+        "replaced": summary(replaced[differ], other.labels[differ])
+        | {"n": int(differ.sum()), "steps": REPLACED_STEPS},
+    }
 
 
 def summary(tally: Tensor, labels: Tensor) -> dict[str, float | None]:

@@ -30,46 +30,41 @@ def percent(value: float | None) -> str:
 
 def table(results: dict) -> str:
     """The model compared with its baselines; then how it persists, heals, switches and samples."""
-    lines = ["".join(f"{c.replace('_', ' '):>20}" for c in ("", *COLUMNS))]
+    rows = [("", *COLUMNS)]
     for name, row in {"this model": results, **results["baselines"]}.items():
-        cells = [f"{row[c]:.2f} dB" if c == "psnr" else percent(row[c]) for c in COLUMNS]
-        lines.append("".join(f"{cell:>20}" for cell in (name.replace("_", " "), *cells)))
-    decoder = results["baselines"].get("conv_decoder")
-    if decoder is not None:
-        trained = f"trained on {decoder['trained_on']}"
-        lines.append(f"(conv decoder: {decoder['numbers']} numbers, {trained})")
+        cells = (f"{row[c]:.2f} dB" if c == "psnr" else percent(row[c]) for c in COLUMNS)
+        rows.append((name, *cells))
+    lines = ["".join(f"{cell.replace('_', ' '):>20}" for cell in row) for row in rows]
+    if decoder := results["baselines"].get("conv_decoder"):
+        numbers, source = decoder["numbers"], decoder["trained_on"]
+        lines.append(f"(conv decoder: a code of {numbers} numbers, trained on {source})")
     if not results["held_out"]:
         lines.append("(measured on the training pictures: there are no others)")
     row = ", ".join(f"{percent(value)} at {name}" for name, value in results["persistence"].items())
-    lines += ["", f"persists:  {row} the training steps"]
+    lines.append(f"persists: {row} the training steps")
     for name, row in results["regeneration"].items():
         path = " -> ".join(percent(value) for value in row.values())
-        lines.append(f"heals:  {name.replace('_', ' ')}: {path} after 64 and 256 steps")
-    if "switching" in results:
-        row = results["switching"]
-        old, new = row["worst_pair"]
-        lines.append(
-            f"switches:  {percent(row['classifier_accuracy'])} are classified as the new label 96 "
-            f"steps later, {percent(row['worst_pair_classifier_accuracy'])} from {old} to {new}"
-        )
-    if results.get("samples"):
-        row = results["samples"]
-        lines.append(
-            f"samples:  {percent(row['classifier_accuracy'])} are classified as their label, "
-            f"FID {row['fid']:.1f}, coverage {percent(row['coverage'])}"
-        )
+        lines.append(f"heals: {name.replace('_', ' ')}: {path} after 64 and 256 steps")
+    if row := results.get("switching"):
+        share, least = row["classifier_accuracy"], row["worst_pair_classifier_accuracy"]
+        worst = "{} to {}".format(*row["worst_pair"])
+        lines.append(f"switches: {percent(share)} in 96 steps, {percent(least)} from {worst}")
+    if row := results.get("samples"):
+        share, fid = percent(row["classifier_accuracy"]), row["fid"]
+        coverage = percent(row["coverage"])
+        lines.append(f"samples: {share} look like their label, FID {fid:.1f}, coverage {coverage}")
     return "\n".join(lines)
 
 
 def classifying_table(results: dict) -> str:
     """What a self-classifying model gets right, as text."""
-    times = {f"after_{steps}_steps": f"after {steps} steps" for steps in CLASSIFY_STEPS}
-    times["replaced"] = f"{results['replaced']['steps']} steps after the picture was replaced"
+    rows = {f"after {steps} steps": results[f"after_{steps}_steps"] for steps in CLASSIFY_STEPS}
+    replaced = results["replaced"]
+    rows[f"{replaced['steps']} steps after the picture was replaced"] = replaced
     return "\n".join(
-        f"{when}: {percent(results[key]['cells'])} of the cells with ink are right, all agree in "
-        f"{percent(results[key]['agree'])} of the pictures, most are right in "
-        f"{percent(results[key]['majority'])}"
-        for key, when in times.items()
+        f"{when}: {percent(row['cells'])} of the cells with ink are right, all agree in "
+        f"{percent(row['agree'])} of the pictures, most are right in {percent(row['majority'])}"
+        for when, row in rows.items()
     )
 
 
@@ -83,11 +78,7 @@ def first_of_each(labels: Tensor, count: int = 2) -> Tensor:
 def write_figures(
     model: NCA, results: dict, data: Dataset, folder: Path, logs: dict | None = None
 ) -> list[Path]:
-    """All figures of an evaluation, of the pictures that it measured; the comparison comes first.
-
-    Args:
-        logs: of training runs, by name (`read_logs`), for learning curves.
-    """
+    """All figures of an evaluation, of the pictures it measured; learning curves from `logs`."""
     pictures = pictures_for(model, data, results["split"], results["limit"])
     seeds, steps = rng_seeds(len(pictures), results["seed"], GROWTH), results["steps"]
 
@@ -124,13 +115,7 @@ def write_figures(
 def report(
     model: NCA, results: dict, data: Dataset, json_file=None, figures=None, logs: dict | None = None
 ) -> list[Path]:
-    """Print what `evaluate` measured, write it as JSON and as figures; returns the files.
-
-    Args:
-        json_file: path, or None.
-        figures: folder, or None.
-        logs: as in `write_figures`.
-    """
+    """Print what `evaluate` measured; write a JSON file and a folder of figures, unless None."""
     print(classifying_table(results) if isinstance(task_of(model), Classify) else table(results))
     written = []
     if json_file is not None:
