@@ -1,8 +1,8 @@
-"""How fast is the rule? Ratios measured in one run: `make bench`, or `python benchmarks/bench.py`.
+"""How fast is a model? Ratios measured in one run: `make bench`, or `python benchmarks/bench.py`.
 
-Every implementation lives in a process of its own and is asked for one piece of work after another,
-in interleaved rounds, so that a machine that slows down slows all of them. What counts is the
-processor's time, the median of the rounds; the dense eager step of this project is 1.0.
+Every implementation has a process of its own and gets one piece of work after another, in
+interleaved rounds, so that a slow phase of the machine slows all of them. The measure is processor
+time, the median of the rounds; the dense eager step of this project is 1.0.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OTHERS = {
     "NCALab 0.5.1": "peer_ncalab.py",
     "neural-ca 0.1.1": "peer_neural_ca.py",
 }
-OTHERS_ROUNDS = 2  # they take long
+OTHERS_ROUNDS = 2  # they are slow
 GRIDS = (28, 56, 112, 224, 448)
 ONE_THREAD = WARM_HEAP | {"OMP_NUM_THREADS": "1"}
 TARGETS = {  # (implementation, work): at least this ratio
@@ -40,7 +40,7 @@ TARGETS = {  # (implementation, work): at least this ratio
 }  # fmt: skip
 
 
-def say(text: str) -> None:
+def report_progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
@@ -61,7 +61,7 @@ def peers() -> tuple[dict[str, Worker], dict[str, str]]:
 
 
 def one_thread(rounds: int) -> dict:
-    """Microseconds a step and sample of every implementation and work, and ratios to dense."""
+    """Microseconds per step and sample of every implementation and work; ratios to dense."""
     workers = {name: Worker.ours(name) for name in OURS}
     others, absent = peers()
     gemm = workers["dense"].ask(what="gemm")
@@ -77,7 +77,7 @@ def one_thread(rounds: int) -> dict:
                     continue
                 job = {"what": what, "batch": batch, "repeats": 5 if batch == 1 else 1}
                 answers[work][name].append(worker.ask(**job, warm_up=number == 0))
-        say(f"round {number + 1} of {rounds}")
+        report_progress(f"round {number + 1} of {rounds}")
     for worker in workers.values():
         worker.close()
     table = {}
@@ -127,7 +127,7 @@ def memory() -> dict:
 
 
 def growth_of_cost() -> dict:
-    """Microseconds and MiB a step on growing grids, with as many living cells, and with more."""
+    """Microseconds and MiB per step on growing grids, with as many living cells, and with more."""
     job, small = {"what": "rollout", "batch": 1}, {"size": SIZE, "living": SIZE, "steps": 2}
     results = {}
     for living in ("the same cells alive", "35 % of the grid alive"):
@@ -143,7 +143,7 @@ def growth_of_cost() -> dict:
                 worker.close()
                 microseconds, mib = answer["busy"] * 1e6 / STEPS, answer["peak_mib"] - before
                 rows.append({"size": size, "microseconds": microseconds, "mib": mib})
-        say(f"growth of cost: {living}")
+        report_progress(f"growth of cost: {living}")
     worker = Worker.ours("compiled")
     peaks = [worker.ask(**job, steps=steps)["peak_mib"] for steps in (100, 1000, 10_000)]
     worker.close()
@@ -159,7 +159,7 @@ def script(*command: str) -> str:
 
 
 def processes() -> dict:
-    """Iterations a second of `finetune`, one thread a process, by processes and batch."""
+    """Iterations per second of `finetune`, one thread per process, by processes and batch."""
     rates = {}
     for count, batch in ((1, 16), (2, 16), (2, 32)):
         launch = f"-m torch.distributed.run --standalone --nproc-per-node {count}".split()
@@ -203,30 +203,39 @@ def cell(work: str, name: str, row: dict) -> str:
     return text if ratio >= target else f"{text} **target {target}**"
 
 
-def report(results: dict) -> str:
-    """The results as Markdown, with each target and whether it was reached."""
-    m, one, loop = (results[key] for key in ("machine", "one_thread", "loop"))
-    names, gemm = list(one["works"]["rollout, batch 1"]), one["gemm_gflops"]
+def speed_table(machine: dict, one: dict) -> list[str]:
+    """Every implementation compared with the dense step, on one thread."""
+    names = list(one["works"]["rollout, batch 1"])
     lines = [
-        f"{m['processor']}, {m['system']}, PyTorch {m['pytorch']}, {m['date']}. One thread, "
-        f"{one['alive_share']:.0%} of the grid alive, {SIZE} x {SIZE} cells, {CHANNELS} channels, "
-        f"{3 * CHANNELS} -> {HIDDEN} -> {CHANNELS}, {STEPS} steps; the dense eager step is 1.0.",
+        f"{machine['processor']}, {machine['system']}, PyTorch {machine['pytorch']}, "
+        f"{machine['date']}. One thread, {one['alive_share']:.0%} of the grid alive, "
+        f"{SIZE} x {SIZE} cells, {CHANNELS} channels, {3 * CHANNELS} -> {HIDDEN} -> {CHANNELS}, "
+        f"{STEPS} steps; the dense eager step is 1.0.",
         "",
         "| ratio (GFLOP/s, share of GEMM rate) | " + " | ".join(names) + " |",
         "| --- |" + " --- |" * len(names),
     ]
     for work, row in one["works"].items():
         lines.append(f"| {work} | " + " | ".join(cell(work, name, row) for name in names) + " |")
-    lines += [
+    return lines
+
+
+def report(results: dict) -> str:
+    """The results as Markdown, with each target that was missed."""
+    m, one, loop = (results[key] for key in ("machine", "one_thread", "loop"))
+    gemm = one["gemm_gflops"]
+    lines = [
+        *speed_table(m, one),
         "",
         f"GEMM rate of one thread: {gemm['square']:.0f} GFLOP/s (1024 x 1024 x 1024), "
         f"{gemm['layer']:.0f} in the hidden layer's shape (4096 x 48 x 128).",
-        f"Two threads as fast as one, times: {listed(results['two_threads'], '.2f')} (batch 32).",
+        f"Speed of two threads, one thread is 1.0: {listed(results['two_threads'], '.2f')} "
+        "(batch 32).",
         f"MiB of a training iteration, batch 32: {listed(results['memory'], '.0f')}.",
-        f"Iterations a second of the real training loop, by processes and batch: "
+        f"Iterations per second of the real training loop, by processes and batch: "
         f"{listed(results['processes'], '.2f')}.",
-        f"Of an iteration (batch 16), {loop['overhead']:.1%} is neither growing nor learning: "
-        f"{listed(loop['shares'], '.1%')}.",
+        f"{loop['overhead']:.1%} of an iteration (batch {loop['batch_size']}) is neither growing "
+        f"nor learning: {listed(loop['shares'], '.1%')}.",
         *(f"{name} was not measured: {why}." for name, why in one["absent"].items()),
     ]
     if m["load"] > 0.5:
@@ -234,14 +243,11 @@ def report(results: dict) -> str:
             f"The load was {m['load']:.1f} at the start: if others used the machine meanwhile, two "
             "threads and two processes gained less than they can."
         )
-    lines += [
-        "",
-        "Compiled beside sparse: how many times as fast it is for rules of several sizes, and "
-        "which one a rule takes by itself (32 steps; a choice that is over 15 % slower is marked).",
-        "",
-        *results["sizes"],
-    ]
-    return "\n".join(lines)
+    heading = (
+        "Speed of the compiled engine, the sparse one is 1.0, by size of model; in brackets the "
+        "engine that 'auto' chooses (32 steps; a choice that is over 15 % slower is marked)."
+    )
+    return "\n".join([*lines, "", heading, "", *results["sizes"]])
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Draw `results.json`: speed beside the dense step, and cost against the size of the grid."""
+"""Draw `results.json`: speed compared with the dense step, and cost by size of the grid."""
 
 import json
 import sys

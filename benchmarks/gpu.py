@@ -1,11 +1,8 @@
-"""How fast is the rule on a GPU? Ratios measured in one run: `python benchmarks/gpu.py`, 2 minutes.
+"""How fast are the engines on a GPU? Ratios measured in one run: `python benchmarks/gpu.py`.
 
-The rule has the size of the shipped one. The dense eager step on the same card is 1.0. Beside it:
-the two rollouts of the library, sparse and graphed; and the dense step put together by
-torch.compile, as it is and in a CUDA graph, there and back. One core of the same machine's
-processor runs the compiled rollout.
-
-Every one is checked against the dense step in float64 before its time is taken.
+The model has the size of the shipped one; the dense engine on the same card is 1.0. One core of the
+same machine's processor runs the compiled engine. Every engine is checked against the dense step in
+float64 before its time is taken. Two minutes.
 """
 
 from __future__ import annotations
@@ -17,15 +14,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 
-from nca_lib.cells import ALIVE_ABOVE
-from nca_lib.rollout import Plan
-from nca_lib.rollout.compiled import available, compiled_rollout
-from nca_lib.rollout.dense import dense_rollout
-from nca_lib.rollout.graphed import capture, graphed_rollout, warm_up
-from nca_lib.rollout.sparse import sparse_rollout
-from nca_lib.rule import NCA, RuleConfig
+from nca_lib.model import NCA
+from nca_lib.rollout.compiled import available
+from nca_lib.spec import MNIST
 from nca_lib.training.presets import PRESETS
 
 import torch
@@ -33,6 +25,7 @@ from reference import FAINT, SIZE, disc
 from torch import Tensor
 
 HERE = Path(__file__).resolve().parent
+ENGINES = ("dense", "sparse", "graph")
 STEPS, LOSS_STEPS = 24, (12, 16, 20, 24)
 WORKS = [
     ("training", 8), ("training", 64), ("training", 512), ("rollout", 1), ("rollout", 1024),
@@ -40,81 +33,47 @@ WORKS = [
 MOST = max(batch for _, batch in WORKS)
 ROUNDS, LEAST = 5, 0.1  # rounds, and seconds that one takes at least
 CHECKED, LIVELY = 8, 0.01  # samples that are checked, with a last layer that changes something
-ON_CPU = 64  # samples, up to which the processor is asked too
+ON_CPU = 64  # samples, up to which the processor is measured too
 
 
 class Work:
-    """A rollout of a batch, or a rollout and its gradients, the same for every implementation."""
+    """A rollout of a batch, or a rollout and its gradients, the same for every engine."""
 
     def __init__(self, what: str, batch: int, dtype=torch.float32, device="cuda"):
         torch.manual_seed(0)
-        config: RuleConfig = PRESETS["full"].rule
-        self.rule = NCA(config)
-        torch.nn.init.normal_(self.rule.update.weight, std=LIVELY)
-        self.rule.to(device, dtype)
+        config = PRESETS["full"].model
+        self.model = NCA(MNIST, config)
+        torch.nn.init.normal_(self.model.output.weight, std=LIVELY)
+        self.model.to(device, dtype)
         state = torch.zeros(batch, config.channels, SIZE, SIZE)
         state[:, 1:] = torch.tensor(disc()).float()
         state *= 0.5 + torch.rand(MOST, 1, SIZE, SIZE)[:batch]  # a sample is the same in any batch
-        genome = torch.randn(MOST, config.label_dim + config.style_dim)[:batch]
-        self.state, self.genome = state.to(device, dtype), genome.to(device, dtype)
-        self.seeds = torch.arange(batch, device=device)
-        self.learns = what == "training"
-        self.record = LOSS_STEPS if self.learns else (STEPS,)
-        self.parameters = [
-            p for n, p in self.rule.named_parameters() if n.split(".")[0] in ("perceived", "update")
-        ]
+        condition = torch.randn(MOST, config.label_dim + config.style_dim)[:batch]
+        self.state, self.condition = state.to(device, dtype), condition.to(device, dtype)
+        self.seeds, self.learns = torch.arange(batch, device=device), what == "training"
+        self.record_steps = LOSS_STEPS if self.learns else (STEPS,)
+        layers = self.model.hidden, self.model.from_condition, self.model.output
+        self.parameters = [p for layer in layers for p in layer.parameters()]
 
-    def frames(self, path: Callable) -> Tensor:
-        """By one of the library's rollouts."""
-        weights = self.rule._weights(self.genome)
-        config, kind = self.rule.config, self.rule.kind
-        physics = config.fire_rate, True, config.held, kind.life, ALIVE_ABOVE
-        plan = Plan(STEPS, self.record, 0, *physics)
-        return path(self.state, weights, self.seeds, plan)
-
-    def dense(self, step: Callable | None = None) -> Tensor:
-        """By the step of the whole grid, or by what torch.compile made of it."""
-        rule = SimpleNamespace(config=self.rule.config, step=step or self.rule.step)
-        return dense_rollout(rule, self.state, self.genome, STEPS, self.seeds, self.record)
-
-    def run(self, frames: Callable[[], Tensor]) -> list[Tensor]:
-        """The frames, and of a training the gradients."""
+    def run(self, engine: str) -> list[Tensor]:
+        """The frames, and in training the gradients."""
+        given = self.state, self.condition, STEPS, self.seeds, self.record_steps
+        with torch.set_grad_enabled(self.learns):
+            frames = self.model.rollout(*given, engine=engine)
         if not self.learns:
-            with torch.no_grad():
-                return [frames()]
-        grown = frames()
-        loss = grown[:, :, :2].square().mean()
-        return [grown.detach(), *torch.autograd.grad(loss, self.parameters)]
+            return [frames]
+        loss = frames[:, :, :2].square().mean()
+        return [frames.detach(), *torch.autograd.grad(loss, self.parameters)]
 
-
-def recorded(work: Work, frames: Callable[[], Tensor]) -> Callable[[], list[Tensor]]:
-    """Record it once as a CUDA graph; what is given back replays it."""
-    warm_up(lambda: work.run(frames))
-    graph, results = capture(lambda: work.run(frames))
-
-    def replay() -> list[Tensor]:
-        graph.replay()
-        return results
-
-    return replay
-
-
-def implementations(work: Work) -> dict[str, Callable[[], Callable[[], list[Tensor]]]]:
-    """By name, what makes a function that does the work."""
-    torch.compiler.reset()  # of every work anew: it gives up after eight shapes
-    step = torch.compile(work.rule.step, dynamic=False)
-    return {
-        "dense": lambda: lambda: work.run(work.dense),
-        "sparse": lambda: lambda: work.run(lambda: work.frames(sparse_rollout)),
-        "graphed": lambda: lambda: work.run(lambda: work.frames(graphed_rollout)),
-        "dense, torch.compile": lambda: lambda: work.run(lambda: work.dense(step)),
-        "dense, torch.compile, CUDA graph": lambda: recorded(work, lambda: work.dense(step)),
-    }
+    def calm(self) -> None:
+        """Make the last layer so faint that every round is the same work."""
+        with torch.no_grad():
+            self.model.output.weight.mul_(FAINT / LIVELY)
 
 
 def seconds(do: Callable, wait: Callable[[], None]) -> float:
-    """Of one run, in a round of as many as take a while."""
-    count, took = 1, 0.0
+    """Of one run, measured over as many runs as take a while."""
+    count = 1
     while True:
         wait()
         started = time.perf_counter()
@@ -136,33 +95,30 @@ def furthest(given: list[Tensor], wanted: list[Tensor]) -> float:
 
 
 def measure(what: str, batch: int) -> dict:
-    """Milliseconds of each implementation, the median of the rounds, and its error."""
-    exact, work = Work(what, min(batch, CHECKED), torch.float64, "cpu"), Work(what, batch)
-    wanted = exact.run(exact.dense)
-    ready, rows = {}, {}
-    for name, make in implementations(work).items():
+    """Milliseconds of each engine, the median of the rounds, and its error."""
+    torch.compiler.reset()  # it gives up after eight shapes
+    wanted = Work(what, min(batch, CHECKED), torch.float64, "cpu").run("dense")
+    work, rows = Work(what, batch), {}
+    for engine in ENGINES:
         started = time.perf_counter()
         try:
-            do = make()
-            error = furthest(do(), wanted)
+            error = furthest(work.run(engine), wanted)
         except Exception as problem:
-            rows[name] = {"problem": f"{type(problem).__name__}: {problem}"[:500]}
+            rows[engine] = {"problem": f"{type(problem).__name__}: {problem}"[:500]}
             continue
         torch.cuda.synchronize()
-        rows[name] = {"error": error, "begin": time.perf_counter() - started, "rounds": []}
-        ready[name] = do
-    with torch.no_grad():
-        work.rule.update.weight.mul_(FAINT / LIVELY)  # from here on every round does the same
+        rows[engine] = {"error": error, "begin": time.perf_counter() - started, "rounds": []}
+    work.calm()
     for _ in range(ROUNDS):
-        for name, do in ready.items():
-            rows[name]["rounds"].append(1e3 * seconds(do, torch.cuda.synchronize))
+        for engine, row in rows.items():
+            if "rounds" in row:
+                took = seconds(lambda engine=engine: work.run(engine), torch.cuda.synchronize)
+                row["rounds"].append(1e3 * took)
     if batch <= ON_CPU and available()[0]:
         core = Work(what, batch, device="cpu")
-        with torch.no_grad():
-            core.rule.update.weight.mul_(FAINT / LIVELY)
-        do = lambda: core.run(lambda: core.frames(compiled_rollout))  # noqa: E731
-        do()
-        values = [1e3 * seconds(do, lambda: None) for _ in range(3)]
+        core.calm()
+        core.run("compiled")
+        values = [1e3 * seconds(lambda: core.run("compiled"), lambda: None) for _ in range(3)]
         rows["one core, compiled"] = {"rounds": values}
     for row in rows.values():
         if "rounds" in row:
@@ -178,12 +134,12 @@ def cell(row: dict, dense: float) -> str:
 
 
 def report(results: dict) -> str:
-    """Markdown: how many times as fast as the dense step, and milliseconds."""
-    rule, works = results["rule"], results["works"]
+    """Markdown: how many times as fast as the dense engine, and milliseconds."""
+    model, works = results["model"], results["works"]
     names = list(dict.fromkeys(name for rows in works.values() for name in rows))
-    numbers = f"{3 * rule['channels']} -> {rule['hidden']} -> {rule['channels']}"
+    layers = f"{3 * model['channels']} -> {model['hidden']} -> {model['channels']}"
     lines = [
-        f"{results['card']}, PyTorch {results['pytorch']}; {SIZE} x {SIZE} cells, {numbers}, "
+        f"{results['card']}, PyTorch {results['pytorch']}; {SIZE} x {SIZE} cells, {layers}, "
         f"{results['steps']} steps; the dense eager step on the same card is 1.0.",
         "",
         "| | " + " | ".join(names) + " |",
@@ -206,7 +162,7 @@ def main() -> None:
     results = {
         "card": torch.cuda.get_device_name(),
         "pytorch": torch.__version__,
-        "rule": asdict(PRESETS["full"].rule),
+        "model": asdict(PRESETS["full"].model),
         "steps": STEPS,
         "works": {},
     }

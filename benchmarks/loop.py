@@ -1,6 +1,6 @@
-"""What does the training loop cost beside growing and learning? Prints JSON.
+"""What does the training loop cost, apart from growing and learning? Prints JSON.
 
-The real loop with its real settings, files and pictures; what is timed is wrapped, not changed.
+The real loop with its real settings, files and pictures; the timed functions are wrapped.
 """
 
 import json
@@ -10,23 +10,23 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from nca_lib.data import load_digits
-from nca_lib.report import painter
-from nca_lib.training import Outputs, batch, loop, train
+from nca_lib.data import mnist
+from nca_lib.evaluation.report import progress_callback
+from nca_lib.training import Outputs, loop, train
 from nca_lib.training.optimisers import Optimisers
 from nca_lib.training.pool import Pool
 from nca_lib.training.presets import PRESETS
-from nca_lib.training.pretraining import initial_rule
+from nca_lib.training.pretrain import initial_model
 from nca_lib.training.run import Run
 
 import torch
 
-ITERATIONS = 250  # one checkpoint and one picture, as often as in any training
+ITERATIONS, PICTURES = 250, 250  # one checkpoint and one picture
 TIMED = [  # where it is looked up, its name, whether it is neither growing nor learning
     (loop, "draw_batch", "drawing the batch, pool", True),
     (Pool, "put", "filling the pool", True),
     (Run, "save", "checkpoint", True),
-    (batch, "growth_losses", "losses, forward", False),
+    (Run, "losses", "losses, forward", False),
     (Optimisers, "step", "optimisers", False),
 ]
 seconds = defaultdict(float)
@@ -44,20 +44,22 @@ def timed(name, function):
 
 def main() -> None:
     torch.set_num_threads(1)
-    data, preset = load_digits("embedded"), PRESETS["quick"]
+    data, preset = mnist("embedded"), PRESETS["quick"]
     config = replace(preset.finetune, iterations=ITERATIONS)
     for owner, function, name, _ in TIMED:
         setattr(owner, function, timed(name, getattr(owner, function)))
-    rule = initial_rule(preset.rule, 0)
+    model = initial_model(data.spec, preset.model, 0)
     with tempfile.TemporaryDirectory() as folder:
         outputs = Outputs(Path(folder), "loop")
-        watch = timed("picture", painter(data, outputs.picture, config.steps))
+        draw = timed("picture", progress_callback(data, outputs.picture))
         started = time.perf_counter()
-        train(rule, data.train, config, outputs, progress=False, watch=watch)
+        options = {"callbacks": draw, "log_every": PICTURES, "progress": False}
+        train(model, data, config, outputs, **options)
         total = time.perf_counter() - started
-    overhead = ["picture", *(name for *_, name, beside in TIMED if beside)]
+    overhead = ["picture", *(name for *_, name, apart in TIMED if apart)]
     result = {
         "iterations": ITERATIONS,
+        "batch_size": config.batch_size,
         "milliseconds_an_iteration": total / ITERATIONS * 1e3,
         "shares": {name: value / total for name, value in seconds.items()},
         "overhead": sum(seconds[name] for name in overhead) / total,

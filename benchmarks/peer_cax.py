@@ -1,9 +1,9 @@
 """CAX (Faldor and Cully, ICLR 2025) on the reference work, in the peers' virtual environment.
 
 Built of CAX's own parts: convolution for perception, `NCAUpdate`, `ComplexSystem`'s scan, compiled
-by JAX (not counted). What differs: no genome, the life channel is the last one, JAX draws the fire
-masks. In training the samples are grown one after another: XLA's gradients of a batch of 8 took
-over four times as long on the Intel processor that this was measured on.
+by JAX (not counted). What differs: no condition, the alive channel is the last one, JAX draws the
+fire masks. In training the samples are grown one after another: XLA's gradients of a batch of 8
+took over four times as long on the Intel processor of the measurement.
 """
 
 import os

@@ -1,7 +1,7 @@
 """NCALab (Krumb et al., TU Darmstadt) on the reference work, in the peers' virtual environment.
 
-Its `GrowingNCAModel` as it is. What differs: no genome; the alive mask is taken once a step, after
-the change, where ours is taken before and after.
+Its `GrowingNCAModel` as it is. What differs: no condition; the alive mask is taken once a step,
+after the change, where ours is taken before and after.
 
 The packages on PyPI lack `ncalab.models` and cannot be imported: this wants the sources beside
 this file, see README.md.
@@ -18,7 +18,7 @@ from reference import CHANNELS, FAINT, FIRE_RATE, HIDDEN, LOSS_STEPS, STEPS, dis
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
-LIFE = 3  # channel
+ALIVE = 3  # channel
 model = GrowingNCAModel(
     torch.device("cpu"), CHANNELS - 4, FIRE_RATE, HIDDEN, use_alive_mask=True
 )  # four channels are RGBA, Sobel is the default
@@ -27,7 +27,7 @@ torch.nn.init.normal_(model.rule.network[-1].weight, std=FAINT)
 
 def answer(job: dict) -> dict:
     state = torch.tensor(disc()).float().repeat(job["batch"], CHANNELS, 1, 1)
-    state[:, :LIFE] = 0
+    state[:, :ALIVE] = 0
 
     def training():
         model.zero_grad()

@@ -2,7 +2,7 @@
 
 It gathers neighbourhoods and leaves the rest to its user: the Sobel filters are the first layer of
 the network that it is given, and the fire mask and the alive mask stand here. What differs: no
-genome.
+condition.
 """
 
 import torch
@@ -11,7 +11,7 @@ from nca import NCA
 from pipe import measure, serve
 from reference import CHANNELS, FAINT, FIRE_RATE, HIDDEN, LOSS_STEPS, STEPS, disc
 
-LIFE = 1  # channel
+ALIVE = 1  # channel
 
 
 class Network(torch.nn.Module):
@@ -38,7 +38,7 @@ network = Network(nca.offsets)
 
 
 def alive(state):
-    return F.max_pool2d(state[:, LIFE : LIFE + 1], 3, stride=1, padding=1) > 0.1
+    return F.max_pool2d(state[:, ALIVE : ALIVE + 1], 3, stride=1, padding=1) > 0.1
 
 
 def step(state):
@@ -50,7 +50,7 @@ def step(state):
 
 def answer(job: dict) -> dict:
     start = torch.tensor(disc()).float().repeat(job["batch"], CHANNELS, 1, 1)
-    start[:, :LIFE] = 0
+    start[:, :ALIVE] = 0
 
     def training():
         network.zero_grad()

@@ -1,11 +1,11 @@
-"""The reference work: the same for every implementation, ours and those of others.
+"""The reference work, the same for our engines and for the peers.
 
 28 x 28 cells, 16 channels, identity and Sobel perception, 48 -> 128 -> 16, fire rate 0.5. A disc of
 living cells covers 35 % of the grid (MNIST digits, dilated by a cell, cover 30 % on average) and
-the last layer is so faint that it stays: every step of every round does the same work.
+the last layer is so faint that it stays: every step of every round is the same work.
 """
 
-SIZE, CHANNELS, HIDDEN, LABELS, STEPS = 28, 16, 128, 32, 64
+SIZE, CHANNELS, HIDDEN, CONDITION, STEPS = 28, 16, 128, 32, 64
 LOSS_STEPS = (40, 48, 56, 64)
 FIRE_RATE = 0.5
 LIVING = 0.35
@@ -22,7 +22,7 @@ WORKS = {  # name: (what, batch)
 
 
 def disc(size: int = SIZE, share: float = LIVING) -> list[list[bool]]:
-    """Cells that carry life: a disc whose 3x3 dilation covers about `share` of the grid."""
+    """Where the alive channel is 1: a disc whose 3x3 dilation covers about `share` of the grid."""
     radius = (share * size * size / 3.14159) ** 0.5 - 0.9
     middle = (size - 1) / 2
     return [

@@ -1,4 +1,4 @@
-"""Which rollout is faster for which size of rule, and which does `choose_rollout` take?
+"""Which engine is faster for which size of model, and which one does `engine="auto"` choose?
 
 `python benchmarks/sizes.py`: one thread, a minute; prints a table. `bench.py` runs it too.
 """
@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import time
 
-from nca_lib import rule as rule_module
-from nca_lib.rollout import choose_rollout
-from nca_lib.rollout.compiled import compiled_rollout
-from nca_lib.rollout.sparse import sparse_rollout
-from nca_lib.rule import NCA, RuleConfig
+from nca_lib.model import NCA
+from nca_lib.rollout import compiled_is_faster
+from nca_lib.spec import MNIST
 
 import torch
 from reference import FAINT, SIZE, disc
@@ -22,56 +20,54 @@ SIZES = [
     (48, "patch", 640),
 ]  # fmt: skip
 WORKS = [("training", 8), ("rollout", 1), ("rollout", 8)]
-PATHS = {"sparse": sparse_rollout, "compiled": compiled_rollout}
 STEPS, ROUNDS, NOISE = 32, 5, 1.15
 
 
-def work_of(config: RuleConfig, what: str, batch: int):
-    """A rollout of the reference's disc of living cells, there and back or without gradients."""
-    torch.manual_seed(0)
-    rule = NCA(config)
-    torch.nn.init.normal_(rule.update.weight, std=FAINT)
-    state = torch.zeros(batch, config.channels, SIZE, SIZE)
-    state[:, 1:] = torch.tensor(disc()).float()
-    genome, seeds = torch.randn(batch, config.label_dim + config.style_dim), torch.arange(batch)
+class Work:
+    """A rollout of the reference's disc of living cells, with or without gradients."""
 
-    def training():
-        rule.zero_grad()
-        frames = rule.rollout(state, genome, STEPS, seeds, (20, 24, 28, 32))
-        frames[:, :, :2].square().mean().backward()
+    def __init__(self, channels: int, perception: str, hidden: int, what: str, batch: int):
+        torch.manual_seed(0)
+        self.model = NCA(
+            MNIST, channels=channels, hidden=hidden, label_dim=32, perception=perception
+        )
+        torch.nn.init.normal_(self.model.output.weight, std=FAINT)
+        self.state = torch.zeros(batch, channels, SIZE, SIZE)
+        self.state[:, 1:] = torch.tensor(disc()).float()
+        self.condition, self.learns = torch.randn(batch, 32), what == "training"
 
-    def rollout():
-        with torch.no_grad():
-            rule.rollout(state, genome, STEPS, seeds)
+    def run(self, engine: str) -> None:
+        steps = (20, 24, 28, STEPS) if self.learns else (STEPS,)
+        with torch.set_grad_enabled(self.learns):
+            frames = self.model.rollout(
+                self.state, self.condition, STEPS, 0, steps, engine=engine
+            )  # fmt: skip
+        if self.learns:
+            self.model.zero_grad()
+            frames[:, :, :2].square().mean().backward()
 
-    return training if what == "training" else rollout
+    def choice(self) -> str:
+        """The engine that "auto" chooses."""
+        with torch.set_grad_enabled(self.learns):
+            weights = self.model.weights(self.condition, len(self.state))
+            return "compiled" if compiled_is_faster(self.state, weights) else "sparse"
 
-
-def seconds(work, path) -> float:
-    """Of the processor's time."""
-    rule_module.choose_rollout = lambda *_: path
-    started = time.process_time()
-    work()
-    return time.process_time() - started
-
-
-def chosen_for(work) -> str:
-    """The path that the library takes by itself."""
-    taken = []
-    rule_module.choose_rollout = lambda *given: taken.append(choose_rollout(*given)) or taken[0]
-    work()
-    return next(name for name, path in PATHS.items() if path is taken[0])
+    def seconds(self, engine: str) -> float:
+        """Of the processor's time."""
+        started = time.process_time()
+        self.run(engine)
+        return time.process_time() - started
 
 
 def row(channels: int, perception: str, hidden: int) -> str:
-    config, cells = RuleConfig(channels, hidden, 16, 16, perception), []
+    cells = []
     for what, batch in WORKS:
-        work, times = work_of(config, what, batch), {name: [] for name in PATHS}
-        chosen = chosen_for(work)
+        work = Work(channels, perception, hidden, what, batch)
+        chosen, times = work.choice(), {"sparse": [], "compiled": []}
         for turn in range(ROUNDS + 1):
-            for name, path in PATHS.items():
-                took = seconds(work, path)
-                times[name] += [took] if turn else []  # the first round warms up
+            for engine, values in times.items():
+                took = work.seconds(engine)
+                values += [took] if turn else []  # the first round warms up
         best = {name: min(values) for name, values in times.items()}
         slower = best[chosen] / min(best.values())
         verdict = "" if slower <= NOISE else f", {slower:.2f} times slower"

@@ -1,36 +1,31 @@
-"""Our three implementations, each in a process of its own (`pipe.py`).
+"""Our engines, each in a process of its own (`pipe.py`).
 
-`python worker.py dense|sparse|compiled THREADS`
+`python worker.py dense|sparse|compiled|auto THREADS`
 """
 
-import os
 import sys
 import time
 from functools import cache
 
-from nca_lib import rule as rule_module
-from nca_lib.cells import alive
-from nca_lib.rollout import choose_rollout
-from nca_lib.rollout.compiled import compiled_rollout
-from nca_lib.rollout.dense import dense_rollout
+from nca_lib.model import NCA
 from nca_lib.rollout.fire import fire_mask
-from nca_lib.rollout.sparse import sparse_rollout
-from nca_lib.rule import NCA, RuleConfig
+from nca_lib.spec import MNIST
+from nca_lib.state import alive_mask
 
 import torch
 from pipe import measure, serve
-from reference import CHANNELS, FAINT, FIRE_RATE, HIDDEN, LABELS, LOSS_STEPS, SIZE, STEPS, disc
-
-PATHS = {"sparse": sparse_rollout, "compiled": compiled_rollout}
+from reference import CHANNELS, CONDITION, FAINT, FIRE_RATE, HIDDEN, LOSS_STEPS, SIZE, STEPS, disc
 
 
 @cache
-def rule_of(channels: int, perception: str, hidden: int) -> NCA:
+def model_of(channels: int, perception: str, hidden: int) -> NCA:
     torch.manual_seed(0)
-    config = RuleConfig(channels, hidden, LABELS, 0, perception, FIRE_RATE)
-    rule = NCA(config)
-    torch.nn.init.normal_(rule.update.weight, std=FAINT)
-    return rule
+    model = NCA(
+        MNIST, channels=channels, hidden=hidden, label_dim=CONDITION, perception=perception,
+        fire_rate=FIRE_RATE,
+    )  # fmt: skip
+    torch.nn.init.normal_(model.output.weight, std=FAINT)
+    return model
 
 
 def start(batch: int, channels: int, size: int, living: int):
@@ -43,49 +38,38 @@ def start(batch: int, channels: int, size: int, living: int):
     return state
 
 
-def prepare(name: str, job: dict):
+def prepare(engine: str, job: dict):
     """The work that a job asks for, as a function."""
-    shape = job.get("rule", (CHANNELS, "sobel", HIDDEN))
+    shape = job.get("model", (CHANNELS, "sobel", HIDDEN))
     batch, steps, size = job["batch"], job.get("steps", STEPS), job.get("size", SIZE)
-    rule, state = rule_of(*shape), start(batch, shape[0], size, job.get("living", size))
-    genome, seeds = torch.randn(batch, LABELS), torch.arange(batch)
-    record = LOSS_STEPS if job["what"] == "training" else (steps,)
+    model, state = model_of(*shape), start(batch, shape[0], size, job.get("living", size))
+    condition, seeds = torch.randn(batch, CONDITION), torch.arange(batch)
+    record_steps = LOSS_STEPS if job["what"] == "training" else (steps,)
 
     def rollout():
-        if name == "dense":
-            return dense_rollout(rule, state, genome, steps, seeds, record)
-        return rule.rollout(state, genome, steps, seeds, record)
+        return model.rollout(state, condition, steps, seeds, record_steps, engine=engine)
 
     def training():
-        rule.zero_grad()
+        model.zero_grad()
         rollout()[:, :, :2].square().mean().backward()
 
     return training if job["what"] == "training" else torch.no_grad()(rollout)
 
 
 def answer(job: dict) -> dict:
-    name = sys.argv[1]
     if job["what"] == "gemm":
         return gemm_rate()
     if job["what"] == "count":
         return count(job["batch"])
-    chosen = []
-
-    def choose(state, weights):
-        chosen.append(choose_rollout(state, weights).__name__)
-        return PATHS[name]
-
-    rule_module.choose_rollout = choose
-    result = measure(prepare(name, job), job)
-    return result | {"chosen": chosen[0].removesuffix("_rollout") if chosen else name}
+    return measure(prepare(sys.argv[1], job), job)
 
 
 def count(batch: int) -> dict:
-    """How many cells act in a rollout of the reference, and the share of the grid that lives."""
-    lives = alive(start(batch, CHANNELS, SIZE, SIZE))[:, 0]
+    """How many cells act in a rollout of the reference, and the share of the grid that is alive."""
+    alive = alive_mask(start(batch, CHANNELS, SIZE, SIZE), MNIST.alive)[:, 0]
     masks = (fire_mask(torch.arange(batch), t, SIZE, SIZE, FIRE_RATE) for t in range(STEPS))
-    acting = sum((lives & mask).sum().item() for mask in masks)
-    return {"acting_cells": acting, "alive_share": lives.float().mean().item()}
+    acting = sum((alive & mask).sum().item() for mask in masks)
+    return {"acting_cells": acting, "alive_share": alive.float().mean().item()}
 
 
 def gemm_rate() -> dict:
@@ -105,5 +89,4 @@ def gemm_rate() -> dict:
 
 if __name__ == "__main__":
     torch.set_num_threads(int(sys.argv[2]))
-    os.environ["NCA_COMPILED"] = "1"
     serve(answer)

@@ -49,8 +49,7 @@ check_perceive = Check(perceive, lambda: [(torch.randn(3, c, 7, 9),) for c in (8
 
 def random_model(channels=10):
     """A small model with random weights, a bias and a style, so that every part of it shows."""
-    model = NCA(MNIST, channels=channels, hidden=11, label_dim=5, style_dim=3)
-    model.requires_grad_(False)
+    model = NCA(MNIST, channels=channels, hidden=11, label_dim=5, style_dim=3).requires_grad_(False)
     for weight in (model.hidden.weight, model.hidden.bias, model.from_condition.weight):
         weight.copy_(0.5 * torch.randn(weight.shape))
     model.output.weight.copy_(0.12 * torch.randn(model.output.weight.shape))
@@ -104,11 +103,11 @@ ALIVE = {
 check_alive = Check(is_alive, alive_cases, ALIVE, typed=True)
 
 
-def step(model, state, condition, fire, acts=lambda b, f: b & f, ends=lambda b, a: b & a, rest=1):
+def step(model, state, condition, fire, acts=lambda b, f: b & f, ends=lambda b, a: b & a):
     """`acts` joins alive and fire mask; `ends` joins who was alive before and who is after."""
     before = alive_mask(state, 1)
-    acting = acts(before, fire[:, None])
-    new = state * (rest | acting) + model.update(model.perceive(state), condition) * acting
+    change = model.update(model.perceive(state), condition)
+    new = state + change * acts(before, fire[:, None])
     return new * ends(before, alive_mask(new, 1))
 
 
@@ -125,7 +124,7 @@ STEP = {
     "At the end, cells that are not alive have to be emptied.": {"ends": lambda b, a: 1},
     "At the end, check also who is alive after the change.": {"ends": lambda b, a: b},
     "At the end, check also who was alive before the change.": {"ends": lambda b, a: a},
-    "Cells that rest keep their state: the masks are for the change.": {"rest": 0},
+    "A change is added to the state.": lambda model, s, c, fire: step(model, s, c, fire) - s,
 }
 check_step = Check(step, lambda: [step_case(1), step_case(3)], STEP)
 

@@ -20,15 +20,15 @@ def condition_cases():
 CONDITION = {
     "Right: one row of a table, and the style behind it.": {},
     "The label's row comes first.": lambda y, code, table: torch.cat([code, table[y]], 1),
-    "Label 3 wants row 3.": lambda y, code, table: torch.cat([table[: len(y)], code], 1),
+    "Label 3 takes row 3.": lambda y, code, table: torch.cat([table[: len(y)], code], 1),
 }
 check_genome = Check(make_condition, condition_cases, CONDITION)
 
 
-def place(height, width, origin=0.5, half=None, turn=pi / 2, order=range(6), sign=1):
+def place(height, width, origin=0.5, half=None, turn=pi / 2, order=range(6)):
     rows = torch.arange(height) - int(origin * height)
     columns = torch.arange(width) - int(origin * width)
-    both = sign * torch.stack(torch.meshgrid(rows, columns, indexing="ij")).double()
+    both = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).double()
     coarse = both / (half or min(height, width) / 2)
     return torch.cat([coarse, (turn * both).sin(), (turn * both).cos()])[list(order)]
 
@@ -37,10 +37,10 @@ PLACE = {
     "Right: a coarse ruler and a fine one, with their zero in the seed.": {},
     "Row and column are swapped: the row comes first.": {"order": (1, 0, 3, 2, 5, 4)},
     "The order is: row, column, both sines, both cosines.": {"order": (0, 1, 2, 4, 3, 5)},
-    "Rows count downwards, columns to the right: your signs are turned.": {"sign": -1},
+    "Cosines and sines are swapped: the sines come first.": {"order": (0, 1, 4, 5, 2, 3)},
     "Count from the seed, not from the corner.": {"origin": 0},
     "Row and column are divided by half of the shorter side: divide yours.": {"half": 1},
-    "Sine and cosine have another period: it takes 4 cells.": {"turn": 1.0},
+    "Sine and cosine have the wrong period: it is 4 cells.": {"turn": 1.0},
 }
 check_place = Check(place, lambda: [(28, 28), (20, 30), (9, 6)], PLACE)
 

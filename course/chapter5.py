@@ -8,10 +8,10 @@ from nca_lib.spec import MNIST
 import torch
 
 
-def film(model, digit, chosen, mask=lambda step: step, rate=None, late=0, keep=lambda s: s[0]):
+def film(model, digit, chosen, mask=lambda step: step, rate=None, late=0):
     state, states = model.seed(), []
     for step in range(max(chosen) + late + 1):
-        states.append(keep(state))
+        states.append(state[0])
         fire = fire_mask(torch.tensor([0]), mask(step), 28, 28, rate or model.config.fire_rate)
         state = model.step(state, model.condition(torch.tensor([digit])), fire)
     return torch.stack([states[step + late] for step in chosen])
@@ -30,7 +30,6 @@ FILM = {
     "The same cells fire in every step: give fire_mask its number.": {"mask": lambda step: 0},
     "All cells fire: the fire rate is model.config.fire_rate.": {"rate": 1.0},
     "That is not the digit that is asked for.": lambda model, _, chosen: film(model, 3, chosen),
-    "Your states have a batch of one in the middle: keep state[0].": {"keep": lambda s: s},
 }
 check_film = Check(film, film_cases, FILM)
 

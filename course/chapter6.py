@@ -8,8 +8,8 @@ from nca_lib.state import seed_state
 import torch
 
 
-def erase_discs(states, hit, centres, radius, which=lambda d, h: d & h, region=disc, channels=None):
-    inside = region(*centres.T, radius, tuple(states.shape[2:]))  # [B, H, W]
+def erase_discs(states, hit, centres, radius, which=lambda d, h: d & h, channels=None):
+    inside = disc(*centres.T, radius, tuple(states.shape[2:]))  # [B, H, W]
     damaged = erase(states[:, :channels], which(inside, hit[:, None, None]))
     return torch.cat([damaged, states[:, damaged.shape[1] :]], 1)
 
@@ -27,17 +27,15 @@ DISC = {
     "The disc is what stays: erase the inside, keep the rest.": {"which": lambda d, h: ~d & h},
     "The others are hit: hit is True where a disc goes.": {"which": lambda d, h: d & ~h},
     "Only the ink is gone: erase all channels.": {"channels": 1},
-    "A centre is (row, column).": {"region": lambda y, x, *others: disc(x, y, *others)},
-    "At exactly the radius, use <=.": {"region": lambda y, x, r, size: disc(y, x, r - 1e-3, size)},
+    "A centre is (row, column).": lambda s, hit, c, r: erase_discs(s, hit, c.flip(1), r),
+    "At exactly the radius, use <=.": lambda s, hit, c, r: erase_discs(s, hit, c, r - 1e-3),
 }
 check_erase_discs = Check(erase_discs, disc_cases, DISC, keeps=True)
 
 
-def training_batch(pool, taken, fresh, regions, last=False, revive=True, channels=None):
+def training_batch(pool, taken, fresh, regions, revive=True, channels=None):
     states, seed = pool[taken], seed_state(MNIST, pool.shape[1])
-    start = len(taken) - len(regions) if last else 0
-    hit = slice(start, start + len(regions))
-    states[hit, :channels] = erase(states[hit, :channels], regions)
+    states[: len(regions), :channels] = erase(states[: len(regions), :channels], regions)
     if revive:
         states[(states[:, 1] <= 0.1).flatten(1).all(1)] = seed
     return torch.cat([seed.expand(fresh, -1, -1, -1), states])
@@ -55,7 +53,6 @@ BATCH = {
     "A sample without a living cell can't heal: let it begin anew, from a seed.": {"revive": False},
     "The fresh samples come first.": lambda *given: training_batch(*given).roll(-given[2], 0),
     "Nothing is damaged.": lambda *given: training_batch(*given[:3], given[3][:0]),
-    "The last samples are damaged: take the first ones from the pool.": {"last": True},
     "Only the ink is damaged: erase all channels.": {"channels": 1},
 }
 check_training_batch = Check(training_batch, batch_cases, BATCH, keeps=True)

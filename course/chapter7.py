@@ -38,7 +38,7 @@ GAUSSIAN = {
     "Right: triangular, and root @ root.T is the covariance.": {},
     "That is the covariance: take its Cholesky factor.": {"root": lambda c: c},
     "That is the transposed factor.": {"root": lambda c: torch.linalg.cholesky(c, upper=True)},
-    "The numbers vary together.": {"root": lambda c: c.diagonal().sqrt().diag()},
+    "Those are standard deviations.": {"root": lambda c: c.diagonal().sqrt().diag()},
 }
 check_gaussian = Check(gaussian, codes_cases, GAUSSIAN, trial=mean_and_root, atol=2e-3)
 

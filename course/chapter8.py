@@ -55,7 +55,6 @@ TALLY = {
     "Right: each cell with ink has one vote, and the rest have none.": {},
     "All cells of the grid have voted: only those with ink have a vote.": {"level": -1},
     "Haze has voted: a cell has ink where the picture is above 0.1.": {"level": 0},
-    "Pale ink is ink: a cell has a vote where the picture is above 0.1.": {"level": 0.5},
     "You have counted channels 2 to 11: the votes are the last ten.": {"first": 2},
     "A cell votes for the class of its largest vote.": lambda s, images: tally(-s, images),
 }

@@ -107,6 +107,6 @@ GROUND = {
     "That is the highest row: rows are counted from the top.": {"row": torch.min},
     "The seed lies in the shadow: opaque means an opacity above 0.5.": {"level": 0},
     "The seed is in the first column: take the middle one, W // 2.": {"column": 0},
-    "Each has its own ground.": lambda x, y: from_the_ground(x[:1].expand_as(x), y),
+    "Each picture has its own ground.": lambda x, y: from_the_ground(x[:1].expand_as(x), y),
 }
 check_ground = Check(from_the_ground, lambda: [ground_case(20, 24), ground_case(16, 9)], GROUND)

@@ -153,7 +153,7 @@ class Check:
             lost = has_gradient(wanted) and not has_gradient(given)
             require(not lost, f"{name} is right, but has no gradient: return the tensor itself.")
             typed = not self.typed or as_tensor(given, name).dtype == wanted.dtype
-            require(typed, f"{name} is right, but of another type than the task asks for.")
+            require(typed, f"{name} is right, but not of the type that the task asks for.")
         return next(iter(self.sentences))
 
     __call__ = reports(examine)
@@ -166,7 +166,7 @@ class Check:
         for sentence, miss in list(self.sentences.items())[1:]:
             function = partial(self.solution, **miss) if isinstance(miss, dict) else miss
             wrong = self.trial(function, name, *deepcopy(inputs))
-            require(not matches(given, named(wrong, name)), sentence)
+            require(not matches(given, named(wrong, name), self.atol), sentence)
         odd = ", ".join(sorted(map(repr, given.keys() ^ wanted.keys())))
         require(not odd, f"The names differ: {odd} is on one side only.")
         for part in wanted:

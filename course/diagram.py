@@ -4,6 +4,7 @@ from nca_lib.model import perception_kernels
 from nca_lib.rollout.fire import fire_mask
 from nca_lib.state import alive_mask
 
+import numpy as np
 import torch
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba_array
@@ -42,10 +43,12 @@ def arrow(ax, start, end, colour=INK):
 
 def cells(ax, grid, x, y, side, colour=CELL):
     """A square of cells around a point; of a filter, what is below 0 is grey."""
-    edges = torch.linspace(-side / 2, side / 2, len(grid) + 1)
+    edges = np.linspace(-side / 2, side / 2, len(grid) + 1)
     corner = x - side / 2, y - side / 2
     ax.add_patch(Rectangle(corner, side, side, fc=TILE, ec="none"))
-    mesh = ax.pcolormesh(x + edges, y - edges, grid, edgecolor=GRID, linewidth=0.5, zorder=1.5)
+    mesh = ax.pcolormesh(
+        x + edges, y - edges, grid.numpy(), edgecolor=GRID, linewidth=0.5, zorder=1.5
+    )
     colours = [colour if value > 0 else SOFT for value in grid.flatten()]
     mesh.set(array=None, facecolor=to_rgba_array(colours, grid.abs().flatten().numpy()))
     ax.add_patch(Rectangle(corner, side, side, fill=False, ec=SOFT, lw=0.9, zorder=2))

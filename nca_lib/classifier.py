@@ -12,14 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from nca_lib.checkpoint import (
-    digest_of,
-    half_precision,
-    load_network,
-    read_spec,
-    shipped_file,
-    write_tensors,
-)
+from nca_lib.checkpoint import half_precision, load_network, read_spec, shipped_file, write_tensors
 from nca_lib.data.dataset import Dataset, Pictures
 from nca_lib.inputs import InputError
 from nca_lib.spec import MNIST, ImageSpec
@@ -62,8 +55,9 @@ class Classifier(nn.Module):
 
 def load_classifier(file: Path | None = None) -> Classifier:
     """The shipped classifier of MNIST's digits, or one from `save_network`; frozen."""
-    make = lambda metadata: Classifier(read_spec(metadata))  # noqa: E731
-    return load_network(file or shipped_file("classifier"), KIND, make)
+    return load_network(
+        file or shipped_file("classifier"), KIND, lambda m: Classifier(read_spec(m))
+    )
 
 
 def classifier_for(spec: ImageSpec, file: Path | None = None) -> Classifier | None:
@@ -82,25 +76,19 @@ def classifier_for(spec: ImageSpec, file: Path | None = None) -> Classifier | No
 
 
 def perceptual_network(spec: ImageSpec, file: Path | None = None) -> Classifier:
-    """The classifier whose features the perceptual loss compares; None is an InputError here."""
-    network = classifier_for(spec, file or (shipped_file("perceptual") if spec == MNIST else None))
-    if network is None:
+    """The classifier in whose features training compares pictures; raises as `classifier_for`."""
+    if file is None and spec != MNIST:
         raise InputError(
             "perceptual_weight can't take effect: no perceptual network ships for these pictures; "
             "choose perceptual_weight 0, or train one (nca_lib.classifier.train_classifier)"
         )
-    return network
-
-
-def fingerprint(network: nn.Module) -> str:
-    """The beginning of the SHA-256 of a network's weights."""
-    return digest_of({name: t.cpu() for name, t in network.state_dict().items()}, {})[:16]
+    return classifier_for(spec, file or shipped_file("perceptual"))
 
 
 def save_network(path: Path, kind: str, network: nn.Module, metadata: dict) -> None:
     """Write a classifier or decoder in half precision, with its spec and how it was trained."""
-    classes, channels, size = network.spec.classes, network.spec.channels, network.spec.size
-    spec = {"classes": list(classes), "image_channels": channels, "size": list(size)}
+    spec = network.spec
+    spec = {"classes": spec.classes, "image_channels": spec.channels, "size": spec.size}
     write_tensors(path, kind, half_precision(network), metadata=metadata | spec)
 
 
@@ -131,7 +119,7 @@ def train_epochs(
     generator, batch = torch.Generator().manual_seed(seed), min(128, len(pictures))
     count, rate = len(pictures) // batch, optimiser.defaults["lr"]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, epochs * count)
-    for _ in tqdm(range(epochs), desc=type(network).__name__, unit="epoch", leave=False):
+    for _ in tqdm(range(epochs), desc=type(network).__name__, unit="epoch", disable=None):
         network.train()
         order = torch.randperm(len(pictures), generator=generator)
         for index in order[: count * batch].split(batch):
@@ -144,11 +132,7 @@ def train_epochs(
 
 
 def train_classifier(data: Dataset, epochs: int, seed: int) -> tuple[Classifier, dict]:
-    """Train on the training pictures; the metadata hold the accuracy on the others.
-
-    Raises:
-        InputError: no pictures to train on or to validate, or smaller than 8 x 8.
-    """
+    """Train on the training pictures; the metadata hold the accuracy on the others."""
     if not len(data.train) or not len(data.validation) or min(data.spec.size) < 8:
         raise InputError(f"{data.source}: too few or too small pictures to train a classifier")
     with torch.random.fork_rng(devices=[]):

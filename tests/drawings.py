@@ -100,10 +100,6 @@ def clean(digit: int) -> Image.Image:
     return grey(1 - ink(digit))
 
 
-def inverted(digit: int) -> Image.Image:
-    return grey(0.05 + 0.9 * ink(digit))
-
-
 def pencil(digit: int) -> Image.Image:
     """Faint: a third of the way from paper to black, on rough paper."""
     size = (500, 400)
@@ -120,13 +116,6 @@ def photo(digit: int) -> Image.Image:
     picture = light * paper * (1 - 0.75 * gaussian_filter(ink(digit, 260, 0.07, size), 1.2))
     colours = picture[:, :, None] * [1.0, 0.95, 0.85] + noise((*size, 3), 0.02, 1)
     return reopened(grey(colours), "JPEG", quality=80)
-
-
-def dark_border(digit: int) -> Image.Image:
-    """The corners get a quarter of the light: most of the border is dark."""
-    y, x = np.mgrid[-1:1:420j, -1:1:400j]
-    picture = (1 - 0.8 * (x**2 + y**2) / 2) * (1 - 0.8 * ink(digit, 200, 0.1, (420, 400)))
-    return grey(0.9 * picture + noise((420, 400), 0.01))
 
 
 def blackboard(digit: int) -> Image.Image:
@@ -171,14 +160,6 @@ def turned(digit: int) -> Image.Image:
     return reopened(lying, "JPEG", quality=90, exif=exif)
 
 
-def lined_paper(digit: int) -> Image.Image:
-    """Blue rules across the page, an eighth of the digit apart, and a black pen."""
-    picture = np.ones((480, 400, 3))
-    for row in range(20, 480, 60):
-        picture[row : row + 3] = [0.45, 0.6, 0.9]
-    return grey(picture * (1 - ink(digit, canvas=(480, 400))[:, :, None] * [0.9, 0.9, 0.85]))
-
-
 def squared_paper(digit: int) -> Image.Image:
     """Squares, photographed a little askew: dark rules, and a pencil hardly darker."""
     picture = np.ones((700, 700))
@@ -212,8 +193,7 @@ WAYS = {
     "thin_pen": lambda d: grey(1 - 0.8 * ink(d, pen=0.02)),
     "pencil": pencil,
     "photo": photo,
-    "dark_border": dark_border,
-    "inverted": inverted,
+    "inverted": lambda d: grey(0.05 + 0.9 * ink(d)),
     "blackboard": blackboard,
     "on_glass": on_glass,
     "white_on_glass": lambda d: on_glass(d, 255),
@@ -228,7 +208,6 @@ WAYS = {
     "yellow_pen": lambda d: pen(d, 1.0, 0.9, 0.1),
     "strong_jpeg": lambda d: reopened(pen(d, 0.2, 0.2, 0.5), "JPEG", quality=8),
     "turned": turned,
-    "lined_paper": lined_paper,
     "squared_paper": squared_paper,
     "specks": specks,
     "on_a_desk": on_a_desk,

@@ -26,10 +26,8 @@ def digest_of(*parts):
 
 def test_the_embedded_sample():
     digits = mnist()
-    assert [part.labels.bincount().tolist() for part in (digits.train, digits.validation)] == [
-        [550] * 10, [50] * 10,
-    ]  # fmt: skip
-    assert digits.test.labels.bincount().tolist() == [100] * 10
+    for part, each in ((digits.train, 550), (digits.validation, 50), (digits.test, 100)):
+        assert part.labels.bincount().tolist() == [each] * 10
     check_images(digits.train.images, digits.spec)
     assert (digits.spec, digits.held_out) == (MNIST, True)
     assert digest_of(digits.train, digits.validation) == "aa2735208134ca0d"  # never changes
@@ -46,21 +44,15 @@ def test_the_full_mnist_is_split_as_ever():
     assert digits.name == "MNIST"
 
 
-def test_pictures_are_selected():
-    pictures = Pictures(torch.rand(6, 1, 28, 28), torch.tensor([3, 1, 3, 2, 1, 3]))
-    assert pictures.only(3).labels.tolist() == [3, 3, 3]
-    assert torch.equal(pictures.only(2).images, pictures.images[3:4])
-    assert pictures.limit(2).labels.tolist() == [3, 1]
-    assert len(pictures.limit(7)) == 6
-
-
 def numbered(count, classes=3):
     """Pictures whose only pixel is their number."""
     return Pictures(torch.arange(1.0 * count).view(-1, 1, 1, 1), torch.arange(count) % classes)
 
 
-def test_pictures_are_dealt_by_class():
-    dealt = [deal(numbered(36), [1 / 12, 1 / 6]) for _ in range(2)]
+def test_pictures_are_selected_and_dealt_by_class():
+    pictures = numbered(36)
+    assert pictures.only(2).limit(3).images.flatten().tolist() == [2, 5, 8]
+    dealt = [deal(pictures, [1 / 12, 1 / 6]) for _ in range(2)]
     assert [part.labels.bincount().tolist() for part in dealt[0]] == [[9] * 3, [1] * 3, [2] * 3]
     numbers = [part.images.flatten().tolist() for part in dealt[0]]
     assert sorted(number for part in numbers for number in part) == list(range(36))

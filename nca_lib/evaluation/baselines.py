@@ -20,11 +20,6 @@ FILTER = 13  # side of the deblurring filter
 DEBLURRED = 2000  # training pictures that the filter is fitted to
 
 
-def black(test: Pictures) -> Tensor:
-    """Pictures without ink, `[N, I, H, W]`."""
-    return torch.zeros_like(test.images)
-
-
 def class_mean(train: Pictures, test: Pictures) -> Tensor:
     """The mean training picture of each test picture's label."""
     means = torch.zeros(1 + max(train.labels.max(), test.labels.max()), *train.images.shape[1:])
@@ -82,8 +77,8 @@ class ClassPCA(NamedTuple):
 def principal(centred: Tensor, length: int) -> tuple[Tensor, Tensor]:
     """The first `length` principal directions `[length, P]` of `[n, P]`, and deviations along them.
 
-    With fewer pictures than directions the rest are zero. A direction's sign is arbitrary, and
-    processors differ in the choice: here its largest entry is positive.
+    With fewer pictures than that the rest are zero. The largest entry of a direction is positive
+    here: its sign is arbitrary, and processors differ in the choice.
     """
     n, size = centred.shape
     if n >= size:  # the smaller of two problems with the same answer
@@ -101,21 +96,20 @@ def principal(centred: Tensor, length: int) -> tuple[Tensor, Tensor]:
 
 def class_pca(train: Pictures, length: int) -> ClassPCA:
     """A PCA of each label with `length` numbers per picture, as many as a style code has."""
-    labels, shape = 1 + int(train.labels.max()), tuple(train.images.shape[1:])
-    size = train.images[0].numel()
+    labels, size = 1 + int(train.labels.max()), train.images[0].numel()
     means, components = torch.zeros(labels, size), torch.zeros(labels, length, size)
     deviations = torch.zeros(labels, length)
     for label in train.labels.unique().tolist():
         flat = train.only(label).images.flatten(1).double()  # [n, P]
         means[label] = (mean := flat.mean(0))
         components[label], deviations[label] = principal(flat - mean, length)
-    return ClassPCA(means, components, deviations, shape)
+    return ClassPCA(means, components, deviations, tuple(train.images.shape[1:]))
 
 
 def baseline_pictures(train: Pictures, test: Pictures, length: int) -> dict[str, Tensor]:
     """What every baseline makes of the test pictures, `[N, I, H, W]` each."""
     return {
-        "black": black(test),
+        "black": torch.zeros_like(test.images),
         "class_mean": class_mean(train, test),
         "blur_threshold": box_blur(test.images),
         "linear_deblur": linear_deblur(train, test),

@@ -98,8 +98,8 @@ def regeneration(
     return compare(healing(model, pictures, grown, steps, seed, only), pictures, pixel_accuracy)
 
 
-def compare(rows: dict[str, dict[str, Tensor]], pictures: Pictures, metric: Callable) -> dict:
-    """Ink by name and time, each compared with the targets by `metric(ink, images)`."""
+def compare(rows: dict[str, dict], pictures: Pictures, metric: Callable) -> dict[str, dict]:
+    """The `metric(ink, images)` of ink by name and time; the images are the first pictures."""
     return {
         name: {when: metric(ink, pictures.images[: len(ink)]) for when, ink in row.items()}
         for name, row in rows.items()

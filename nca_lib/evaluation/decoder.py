@@ -1,10 +1,9 @@
 """The convolutional decoder: what a conventional network makes of the same style code.
 
-A conditional variational auto-encoder (Kingma & Welling, 2014) with the encoder of `NCA`, whose
-decoder draws the whole picture at once and has several times as many parameters as an automaton.
-The difference between them shows how much is lost because cells see only their neighbours. It is
-trained as growing models are: squared error of the ink, conditioned on the label, with the same
-weight of the codes' divergence.
+A conditional variational auto-encoder (Kingma & Welling, 2014) with the encoder of `NCA`. Its
+decoder draws the whole picture at once, with several times as many parameters: the difference shows
+what is lost because cells see only their neighbours. It is trained as growing models are, with
+squared error of the ink and the same weight of the codes' divergence.
 """
 
 from __future__ import annotations
@@ -91,11 +90,7 @@ def save_decoder(path: Path, decoder: Decoder, metadata: dict) -> None:
 
 
 def load_decoder(file: Path | None = None) -> Decoder:
-    """The shipped decoder of MNIST's digits, or one from `save_decoder`; frozen.
-
-    Raises:
-        InputError: a file that can't be used.
-    """
+    """The shipped decoder of MNIST's digits, or one from `save_decoder`; frozen."""
 
     def make(metadata: dict) -> Decoder:
         return Decoder(read_spec(metadata), as_whole(metadata["style_dim"], "style_dim", least=1))

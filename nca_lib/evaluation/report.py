@@ -88,14 +88,11 @@ def write_figures(
 
     first, worst = first_of_each(pictures.labels), torch.tensor(results["worst"])
     times = sorted({1, *(round(steps * k / 5) for k in range(1, 6)), 2 * steps, 4 * steps} - {0})
-    growth = grown(first[3 % len(first)][None], tuple(times))[:, 0]
-    originals, caption = (
-        pictures.images,
-        f"Below each original, what the model made in {steps} steps.",
-    )
+    growth = grown(first[:1], tuple(times))[:, 0]
+    originals, under = pictures.images, f"Below each original: the model after {steps} steps."
     figures = {
         "originals_and_grown": plots.compare(
-            originals[first], grown(first, (steps,))[0], "Originals and grown pictures", caption
+            originals[first], grown(first, (steps,))[0], "Originals and grown pictures", under
         ),
         "film_strip": plots.film_strip(growth, times, "The growth of a picture"),
         "accuracy_by_step": plots.accuracy_by_step(results),
@@ -138,10 +135,9 @@ def progress_callback(data: Dataset, path: Path) -> Callable[[int, dict, NCA], N
 
     def draw(step: int, metrics: dict, model: NCA) -> None:
         states = regrow(model, pictures, (model.steps,))[-1]
+        ink = states[:, : model.spec.channels]
         votes = isinstance(task_of(model), Classify)
-        shown = (
-            plots.vote_colours(states, model.spec) if votes else states[:, : model.spec.channels]
-        )
+        shown = plots.vote_colours(states, model.spec) if votes else ink
         plots.save_figure(plots.progress_picture(shown), path)
 
     return draw

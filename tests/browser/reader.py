@@ -1,14 +1,11 @@
 """What a reader of a page does and sees: drags, drawings, digits that a classifier reads."""
 
-from pathlib import Path
-
 from nca_lib.classifier import load_classifier
 
+import pytest
 import torch
 
-SCREENSHOTS = Path(__file__).parent / "screenshots"
 SEVEN = [(0.28, 0.2), (0.72, 0.2), (0.45, 0.85)]  # a stroke on the pad, (x, y) from 0 to 1
-STEPS = "place => place.live.world.grid.steps"
 
 
 def classify(ink) -> list[int]:
@@ -78,3 +75,15 @@ def cut(page, place) -> float:
     lost = float(1 - digits(place).sum() / before)
     place.get_by_role("button", name="Play").click()
     return lost
+
+
+def serious_faults(page) -> list:
+    """Serious accessibility faults that axe finds, with the elements."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = axe.run(page).response
+    assert {"color-contrast", "button-name"} <= {rule["id"] for rule in found["passes"]}
+    return [
+        (fault["id"], [node["html"][:200] for node in fault["nodes"]])
+        for fault in found["violations"]
+        if fault["impact"] in ("serious", "critical")
+    ]
