@@ -1,8 +1,8 @@
 """Set up, run and test nca_lib with nothing but Python: `python tasks.py TASK`.
 
-A task first sees to it that .venv holds the locked packages. The Makefile calls the tasks by name
-and says what each does; `python tasks.py help` shows that list. PYTHON=/path/to/python chooses the
-Python of .venv. This file itself also starts on Pythons that are too old for nca_lib.
+Every task first installs the locked packages into .venv, where they are missing. The Makefile calls
+the tasks by name and describes them; `python tasks.py help` shows that list. PYTHON=/path/to/python
+chooses the Python of .venv. This file itself also starts on Pythons too old for nca_lib.
 """
 
 import os
@@ -35,7 +35,7 @@ NBVAL = (
     "--nbval-sanitize-with=tests/nbval_sanitize.cfg"
 )
 EVALUATE = "-m nca_lib evaluate --preset full --json experiments/results"
-RULES = [(rule, seed) for seed in range(3) for rule in ("unified", "restore", "reader")]
+MODELS = [(model, seed) for seed in range(3) for model in ("unified", "restore", "reader")]
 COMMANDS = {  # tasks that are no more than commands of .venv's Python
     "run": ["-m nca_lib run --preset quick --resume"],
     "test": [*LINT, "-m pytest -q tests", f"-m pytest -q {NBVAL} notebooks"],
@@ -45,7 +45,7 @@ COMMANDS = {  # tasks that are no more than commands of .venv's Python
     "site": ["tools/make_site.py"],
     "workshop": ["tools/make_workshop.py"],
     "results": [
-        *(f"{EVALUATE}/{rule}-{seed}.json --weights {rule} --seed {seed}" for rule, seed in RULES),
+        *(f"{EVALUATE}/{name}-{seed}.json --weights {name} --seed {seed}" for name, seed in MODELS),
         *(f"{EVALUATE}/digit-{digit}.json --weights digit-{digit}" for digit in range(10)),
         "tools/results.py",
     ],
@@ -181,7 +181,7 @@ def lock():
 
 
 def clean():
-    caches = [p for f in ("nca_lib", "tests", "tools") for p in (ROOT / f).rglob("__pycache__")]
+    caches = [p for f in ("nca_lib", "course", "tests", "tools") for p in (ROOT / f).rglob("__pycache__")]
     names = [".pytest_cache", ".ruff_cache", ".hypothesis", "mutants", "build", "dist", "site"]
     remove(VENV, PEERS, *caches, *(ROOT / name for name in names), *ROOT.glob("*.egg-info"))
 
@@ -212,8 +212,8 @@ def main(task="help", *more):
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, on_signal)
-    # What is started here inherits this, the kernels of JupyterLab too: threads that wait shall
-    # sleep (when they spin, a busy machine gets slow), and texts are UTF-8, on Windows as well.
+    # All that is started here inherits this, the kernels of JupyterLab too: PyTorch's threads sleep
+    # while they wait (spinning slows a busy machine down), and text is UTF-8, on Windows as well.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("PYTHONUTF8", "1")
     try:

@@ -26,9 +26,9 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
-from browser import METADATA, jupyter, open_chromium, run_all_cells
+from browsers import METADATA, chromium, jupyter, run_all  # noqa: E402
 
-SECONDS = 0.5
+SECONDS = 5.0
 GROWN = 128  # steps before the clock starts
 IMPORT = """const load = (text) => import(
     URL.createObjectURL(new Blob([text], { type: "text/javascript" })));"""
@@ -77,7 +77,7 @@ MOVES = f"""async ([pages, esm, saved]) => {{
 
 def in_chromium(script: str, data: list) -> dict:
     """What a script returns in a fresh browser."""
-    with open_chromium() as browser:
+    with chromium() as browser:
         return browser.new_page().evaluate(script, data) | {"browser": browser.version}
 
 
@@ -115,7 +115,7 @@ def in_pytorch(engine: str) -> float:
 
 def in_notebook() -> float:
     """Steps per second of one grown 3 in a `LiveDigit`, in JupyterLab."""
-    with tempfile.TemporaryDirectory() as folder, open_chromium() as browser:
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         path = Path(folder) / "notebooks" / "live.ipynb"
         path.parent.mkdir()
         source = "from nca_lib.visual.widgets import LiveDigit\nLiveDigit()"
@@ -124,7 +124,7 @@ def in_notebook() -> float:
         with jupyter("lab", Path(folder)) as address:
             page = browser.new_page()
             page.goto(address.format(path.name))
-            run_all_cells(page)
+            run_all(page)
             page.wait_for_selector(".nca-live", timeout=90_000)
             return page.evaluate(NOTEBOOK, [SECONDS, GROWN])
 

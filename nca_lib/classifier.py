@@ -55,9 +55,8 @@ class Classifier(nn.Module):
 
 def load_classifier(file: Path | None = None) -> Classifier:
     """The shipped classifier of MNIST's digits, or one from `save_network`; frozen."""
-    return load_network(
-        file or shipped_file("classifier"), KIND, lambda m: Classifier(read_spec(m))
-    )
+    path = file or shipped_file("classifier")
+    return load_network(path, KIND, lambda metadata: Classifier(read_spec(metadata)))
 
 
 def classifier_for(spec: ImageSpec, file: Path | None = None) -> Classifier | None:

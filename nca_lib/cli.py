@@ -36,9 +36,8 @@ import tyro
 from torch import Tensor
 from tyro.conf import Fixed, FlagCreatePairsOff, OmitArgPrefixes, Positional, Suppress
 
-ABOUT = """Train, measure and watch neural cellular automata that grow pictures. Start with `nca
-run`: ten minutes on a laptop, no network needed. Then give it your own handwriting (`nca redraw`)
-and your own coloured pictures (`nca paint`)."""
+ABOUT = """Neural cellular automata that grow pictures: train, measure and watch them. Start with
+`nca run`: ten minutes on a laptop, no network needed. Then try `nca redraw` and `nca paint`."""
 PERCEPTUAL_EPOCHS = 6  # of the perceptual network that `run` trains for itself
 DRAW_EVERY = 250  # iterations between two pictures of the progress
 KL = {"kl_weight", "kl_warmup"}  # settings of models with styles
@@ -289,9 +288,7 @@ class Growing:
             raise InputError(f"{self.weights} grows from your own states: roll it out yourself")
         for name in labels:
             if as_labels(name, model.spec.classes).item() not in model.trained_labels:
-                raise InputError(
-                    f"{self.weights} was not trained on a {name}: give other --weights"
-                )
+                raise InputError(f"{self.weights} has never seen a {name}: give other --weights")
         return model
 
     def save(self, ink: Tensor, names: list[str], title: str) -> None:
@@ -349,15 +346,13 @@ class Info:
     def __call__(self) -> None:
         from nca_lib.rollout import compiled
 
-        (ready, why), kept = compiled.available(), compiled.cache_folder()
+        ready, why = compiled.available()
+        kept = compiled.cache_folder() if compiled.cached() else "memory only"
+        slow = f"sparse, in plain PyTorch: two to ten times as slow ({why})"
         python, gpu = platform.python_version(), torch.cuda.is_available()
-        where = f"kept in {kept}" if compiled.cached() else "compiled anew by every process"
-        slow = "none: rollouts take two to ten times as long (benchmarks/results.md)"
         print(f"nca_lib   {__version__}, Python {python}, PyTorch {torch.__version__}")
-        print(f"rollout   {'compiled' if ready else 'sparse, plain PyTorch'}: {why}")
-        print(f"kernels   {where if ready else slow}")
-        waiting = f"OMP_WAIT_POLICY {os.environ.get('OMP_WAIT_POLICY', 'not set')}"
-        print(f"threads   {torch.get_num_threads()} of {os.cpu_count()} cores, {waiting}")
+        print(f"rollout   {f'compiled by numba, kept in {kept}' if ready else slow}")
+        print(f"threads   {torch.get_num_threads()} of {os.cpu_count()} cores")
         print(f"GPU       {torch.cuda.get_device_name() if gpu else 'none'}")
         print(f"NCA_DATA  {os.environ.get('NCA_DATA', 'not set')}")
 

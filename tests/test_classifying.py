@@ -70,20 +70,6 @@ def toy_classifying():
 # --- votes
 
 
-def test_the_votes_are_the_last_channels():
-    states = torch.arange(2 * 5 * 6.0).view(2, 5, 2, 3)
-    assert torch.equal(votes(states, SMALL), states[:, 2:])
-    frames = states.expand(4, 2, 5, 2, 3)
-    assert torch.equal(votes(frames, SMALL), frames[:, :, 2:])
-
-
-def test_cells_with_ink_vote():
-    images = torch.zeros(2, 4, 2, 3)
-    images[0, 0, 0, 0], images[0, 2, 1, 1], images[1, :, 0, 1] = 0.11, 1.0, 0.1
-    assert voters(images).dtype == torch.bool
-    assert voters(images).nonzero().tolist() == [[0, 0, 0], [0, 1, 1]]
-
-
 def pictures_and_states():
     """Three pictures of 2 x 3 cells with three, one and no cells of ink; states with five channels.
 
@@ -101,7 +87,11 @@ def pictures_and_states():
 
 
 def test_votes_are_counted_by_hand():
+    images = torch.zeros(2, 4, 2, 3)
+    images[0, 0, 0, 0], images[0, 2, 1, 1], images[1, :, 0, 1] = 0.11, 1.0, 0.1
+    assert voters(images).nonzero().tolist() == [[0, 0, 0], [0, 1, 1]]
     images, states = pictures_and_states()
+    assert torch.equal(votes(states.expand(4, 3, 5, 2, 3), SMALL)[1], states[:, 2:])
     tally = count_votes(states, images, SMALL)
     assert tally.tolist() == [[1, 0, 2], [0, 1, 0], [0, 0, 0]]
     assert not tally.is_floating_point()
@@ -123,16 +113,6 @@ def test_the_error_of_votes_by_hand():
     assert vote_error(frames.double(), images, labels, SMALL).dtype == torch.float64
 
 
-def test_the_gradient_reaches_the_votes_of_cells_with_ink_alone():
-    images, states = pictures_and_states()
-    frames = torch.stack([states, states]).requires_grad_()
-    vote_error(frames, images, torch.tensor([2, 2, 0]), SMALL).sum().backward()
-    counted = voters(images)[:, None].expand(3, 3, 2, 3)
-    assert not frames.grad[:, :, :2].any()
-    assert not frames.grad[:, :, 2:][:, ~counted].any()
-    assert frames.grad[0, 1, 2:, 1, 1].tolist() == pytest.approx([0, 2 / 3, -2 / 3])
-
-
 def test_a_summary_by_hand():
     """Of four pictures two agree, one by a wrong vote; in three most cells are right."""
     tally = torch.tensor([[5, 0, 0], [1, 3, 0], [0, 0, 2], [0, 4, 5]])
@@ -144,19 +124,6 @@ def test_a_summary_by_hand():
 
 
 # --- classifying
-
-
-def test_classifying_starts_from_the_picture_and_leaves_it_as_it_is():
-    model, images = untrained(), bars([0, 1], (1.0, 0.05, *[0.0] * 8)).images
-    images[1, 0, 3:5, 3:5] = 0.7
-    states = classify_steps(model, images, (2, 5))
-    assert states.shape == (2, 2, 13, 28, 28)
-    assert torch.equal(states, state_from_image(images, 13).expand_as(states))
-
-
-def test_a_model_that_grows_pictures_can_not_classify():
-    with pytest.raises(InputError, match="^this model grows pictures: give a self-classifying one"):
-        classify_steps(toy_model(), bars([0]).images)
 
 
 def test_a_picture_is_replaced_under_cells_that_keep_their_memory():
@@ -178,6 +145,9 @@ def test_classifying_follows_its_seeds_and_can_be_continued():
     assert torch.equal(classify_steps(model, images, (9,), rng_seeds(2, 3))[0], second)
     assert not torch.equal(classify_steps(model, images, (9,), 4)[0], second)
     assert torch.equal(classify_steps(model, images, (5,), 3, first, first_step=4)[0], second)
+    assert torch.equal(first[:, :2], state_from_image(images, 13)[:, :2])  # the ink stays
+    with pytest.raises(InputError, match="this model grows pictures: give a self"):
+        classify_steps(toy_model(), images)
 
 
 def test_classifying_is_measured_by_hand():
@@ -200,15 +170,6 @@ def test_classifying_is_measured_by_hand():
         "n": len(under),
         "steps": 80,
     }
-
-
-def test_a_model_without_knowledge_votes_for_the_first_class():
-    """Long bars count for more cells: 15 of a 0, and 3 of each of two others."""
-    pictures = bars([0, 4, 5])
-    pictures.images[1:] = bar(radius=1)
-    results = measure_classifying(untrained(), pictures)
-    wanted = {"cells": pytest.approx(15 / 21), "agree": 1.0, "majority": pytest.approx(1 / 3)}
-    assert results["after_60_steps"] == wanted
 
 
 def test_pictures_of_the_same_class_replace_none():
@@ -302,13 +263,6 @@ def test_a_pooled_sample_lies_on_the_ink_of_its_target(pictures):
     radius = lost[14].sum() // 2
     middle, size = torch.tensor([[14], [14], [radius + 1]]), (28, 28)
     assert (lost & ~disc(*middle, size)[0]).sum() == 0
-
-
-def test_wild_samples_start_anew(pictures):
-    run = full_run(CONFIG, pictures)
-    run.pool.states[:, 5, 3, 3] = 11.0
-    batch = draw_batch(run, pictures, CONFIG)
-    assert torch.equal(batch.states, state_from_image(pictures.images[batch.pictures], 13))
 
 
 def test_the_accuracy_is_the_share_of_right_votes():

@@ -66,7 +66,7 @@ def test_its_parameters_are_counted_without_the_encoder():
 
 def test_it_learns_and_follows_its_seed(few):
     state = torch.get_rng_state()
-    (one, metadata), (again, _), (other, _) = (train_decoder(few, 4, 0.08, 3, s) for s in (1, 1, 2))
+    (one, metadata), (again, _), (other, _) = (train_decoder(few, 4, 10.0, 3, s) for s in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
     errors = metadata.pop("validation_error")
     assert len(errors) == 3
@@ -75,16 +75,11 @@ def test_it_learns_and_follows_its_seed(few):
     assert errors[-1] == pytest.approx(off.square().mean().item(), abs=1e-5)
     assert same(one, again)
     assert not same(one, other)
-    known = {"seed": 1, "epochs": 3, "kl_weight": 0.08, "source": "few", "style_dim": 4}
+    free, _ = train_decoder(few, 4, 0.0, 3, 1)
+    given = few.validation.images, few.validation.labels
+    assert free.encoder(*given).kl().mean() > one.encoder(*given).kl().mean()
+    known = {"seed": 1, "epochs": 3, "kl_weight": 10.0, "source": "few", "style_dim": 4}
     assert metadata == known
-
-
-def test_the_weight_of_the_divergence_pulls_codes_to_the_prior(few):
-    def divergence(kl_weight):
-        decoder, _ = train_decoder(few, 4, kl_weight, 3, 0)
-        return decoder.encoder(few.validation.images, few.validation.labels).kl().mean().item()
-
-    assert divergence(1000.0) < 0.5 * divergence(0.0)
 
 
 def test_it_is_stored_in_half_precision(few, tmp_path):

@@ -57,6 +57,13 @@ def test_a_notebook_gets_a_player(monkeypatch):
     assert (player.recorded["size"], player.recorded["steps"]) == ([12, 17], 3)
 
 
+def test_colours_on_paper():
+    ink = torch.zeros(4, 1, 2)
+    ink[:, 0, 0] = torch.tensor([0.5, 0.0, 0.25, 0.5])  # half transparent
+    assert plots.on_paper(ink).tolist() == [[[1.0, 0.5, 0.75], [1.0, 1.0, 1.0]]]
+    assert plots.on_paper(ink[:1]).tolist() == [[0.5, 1.0]]
+
+
 def test_votes_have_a_colour_each_and_cells_without_ink_have_none():
     assert len(set(plots.VOTES)) == 10
     model = nca.load("reader")

@@ -94,37 +94,47 @@ from test_training import CONFIG, new, replace, train, Outputs, Pictures, Stoppe
 images = torch.zeros(30, 1, 28, 28); images[:, 0, 8:20, 10:13] = 1.0
 try:
     train(new(), Pictures(images, torch.arange(30) % 10), CONFIG, Outputs(Path(sys.argv[1]),
-          "unified"), resume=True, save_every=20, log_every=1, iterations=400,
+          "unified"), resume=True, save_every=20, log_every=1, iterations=200,
           callbacks=lambda step, *_: print(step, flush=True), progress=False)
 except Stopped as error:
     sys.exit(128 + error.number)
 """
 
 
+def start_training(folder):
+    code = KILLED.format(tests=os.path.dirname(__file__))
+    command = [sys.executable, "-c", code, str(folder)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The same run, never interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    process = start_training(folder)
+    process.communicate()
+    assert process.returncode == 0
+    return run_file(folder)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGKILL", "SIGHUP"])
-def test_a_killed_process_goes_on_bit_for_bit(tmp_path, name):
-    number, code = getattr(signal, name), KILLED.format(tests=os.path.dirname(__file__))
-
-    def start(folder):
-        command = [sys.executable, "-c", code, str(tmp_path / folder)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes)
-
-    whole, broken = start("whole"), start("broken")
+def test_a_killed_process_goes_on_bit_for_bit(tmp_path, whole, name):
+    number, broken = getattr(signal, name), start_training(tmp_path)
     for line in broken.stdout:
         if int(line) == 50:
             broken.send_signal(number)
             break
     broken.communicate()
     assert broken.returncode == (-9 if name == "SIGKILL" else 128 + number)
-    assert not (tmp_path / "broken" / "unified.safetensors").exists()
-    again = start("broken")
+    assert not (tmp_path / "unified.safetensors").exists()
+    again = start_training(tmp_path)
     resumed_at = int(again.stdout.readline()) - 1
     assert resumed_at in ([40] if name == "SIGKILL" else range(50, 60))
     again.communicate()
-    whole.communicate()
-    assert whole.returncode == again.returncode == 0
-    assert_same_run(run_file(tmp_path / "whole"), run_file(tmp_path / "broken"))
+    assert again.returncode == 0
+    assert_same_run(whole, run_file(tmp_path))
 
 
 def test_resume_refuses_other_settings_and_new_runs_refuse_old_outputs(tmp_path, digits):

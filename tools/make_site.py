@@ -203,14 +203,18 @@ def stage_api(stage: Stage) -> None:
 
 def stage_front(stage: Stage) -> None:
     """The live model as in docs/live.html, and links to everything else."""
-    page, readme = make_page(), (ROOT / "README.md").read_text(encoding="utf-8")
+    page, titles = make_page(), []
+    for number, path in enumerate(CHAPTERS, 1):
+        heading = nbformat.read(path, 4).cells[0].source.splitlines()[0]
+        title = re.sub(r"^# (\d+\. )?", "", heading)
+        titles.append(f"{number}. [{title}](notebooks/{path.name})")
     header = re.search(r"<header>\s*<h1>(.+?)</h1>(.+?)</header>", page, re.S)
     rest = re.search(r"<noscript>.+?</noscript>", page, re.S)[0]
     scripts = "".join(re.findall(r"<script.+?</script>\n", page, re.S))
     fills = {
         "title": header[1],
         "front": f'{header[2].strip()}\n<div id="live"></div>\n{rest}\n{scripts}',
-        "chapters": "\n".join(re.findall(r"^\d\. \[.+\]\(notebooks/.+$", readme, re.M)),
+        "chapters": "\n".join(titles),
         "notebooks": "\n".join(f"notebooks/{path.stem}" for path in CHAPTERS),
     }
     text = (SETTINGS / "index.md").read_text(encoding="utf-8")

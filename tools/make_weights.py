@@ -4,6 +4,7 @@ Hours on two cores. Finished files are kept and a stopped training run resumes: 
 again. At the end models are rounded to half precision, and each card says how its file was made.
 
     python tools/make_weights.py --data-root DIR
+    python tools/make_weights.py --step unified     # this step alone; its file is not shipped
     python tools/make_weights.py --miniature --out FOLDER --ship FOLDER   # a minute, learns nothing
 """
 
@@ -19,69 +20,99 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from nca_lib.checkpoint import load, save_model, write_atomically
+from nca_lib.classifier import KIND, perceptual_network, save_network, train_classifier
+from nca_lib.cli import Finetune, Pretrain, Read, Restore, pick_device
+from nca_lib.data import Dataset, load_data
+from nca_lib.evaluation.decoder import save_decoder, train_decoder
+from nca_lib.interrupts import Stopped
 from nca_lib.model import NCA
+from nca_lib.training.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / "nca_lib" / "weights"
 LIMIT = 400_000  # bytes of a model, which everyone downloads who clones the repository
-NCA_COMMAND, NETWORK_COMMAND = "-m nca_lib", "tools/train_networks.py"
+EPOCHS = 12
 NETWORKS = ("classifier", "perceptual", "decoder")  # no models; half precision already
+MODELS = {"digits": Pretrain, "unified": Finetune, "restore": Restore, "reader": Read}
+STEPS = (*NETWORKS, *MODELS)
 DIGITS = [f"digit-{digit}" for digit in range(10)]
-COMMANDS = {  # each writes into a folder of its own; files have the step's name, or `FILES`
-    "classifier": f"{NETWORK_COMMAND} classifier --out {{out}}/classifier/classifier.safetensors",
-    "perceptual": f"{NETWORK_COMMAND} classifier --seed 1 "
-    "--out {out}/perceptual/perceptual.safetensors",
-    "decoder": f"{NETWORK_COMMAND} decoder --out {{out}}/decoder/decoder.safetensors",
-    "digits": f"{NCA_COMMAND} pretrain --perceptual {{out}}/perceptual/perceptual.safetensors "
-    "--out {out}/digits --resume",
-    "unified": f"{NCA_COMMAND} finetune --from {{out}}/digits "
-    "--perceptual {out}/perceptual/perceptual.safetensors --out {out}/unified --resume",
-    "restore": f"{NCA_COMMAND} restore --out {{out}}/restore --resume",
-    "reader": f"{NCA_COMMAND} read --out {{out}}/reader --resume",
-}
-FILES = {"digits": DIGITS}
 # One stage after the other; the lanes of a stage run at the same time, the steps of a lane do not.
 STAGES = [
     [["classifier"], ["perceptual"]],
     [["digits"]],
     [["unified"], ["decoder", "restore", "reader"]],
 ]
-TINY = "--iterations 4 --batch-size 4 --pool-size 8 --loss-steps 3 5"
+TINY = {"iterations": 4, "batch_size": 4, "pool_size": 8, "loss_steps": (3, 5)}
+
+
+# ---- one step ------------------------------------------------------------------------------------
 
 
 def files_of(step: str, out: Path) -> list[Path]:
-    """The files that a step writes."""
-    return [out / step / f"{name}.safetensors" for name in FILES.get(step, [step])]
+    """The files that a step writes, in a folder of its own."""
+    names = DIGITS if step == "digits" else [step]
+    return [out / step / f"{name}.safetensors" for name in names]
 
 
-def command_of(step: str, out: str, miniature: bool) -> str:
-    """What to type after `python`."""
-    small = "--epochs 1" if step in NETWORKS else TINY
-    return f"{COMMANDS[step]} --preset full{f' {small}' if miniature else ''}".format(out=out)
+def train_network(step: str, data: Dataset, file: Path, epochs: int) -> None:
+    """The classifier, its twin for the perceptual loss, or the convolutional decoder."""
+    if step == "decoder":
+        full = PRESETS["full"]
+        style_dim, kl_weight = full.model.style_dim, full.finetune.kl_weight
+        save_decoder(file, *train_decoder(data, style_dim, kl_weight, epochs, seed=0))
+    else:
+        network, metadata = train_classifier(data, epochs, seed=int(step == "perceptual"))
+        save_network(file, KIND, network, metadata)
+
+
+def train_models(step: str, data: Dataset, out: Path, changes: dict) -> None:
+    """As the command of nca does with `--preset full`, with the perceptual network made here."""
+    command = MODELS[step]
+    model, config = command.usual(PRESETS["full"])
+    more = {"start": out / "digits"} if step == "unified" else {}
+    ready = command(preset="full", out=out / step, resume=True, model=model, **more)
+    network = None
+    if config.perceptual_weight:
+        network = perceptual_network(data.spec, *files_of("perceptual", out))
+    ready.work(replace(config, **changes), data, pick_device("auto"), perceptual=network)
+
+
+def run_step(step: str, arguments: argparse.Namespace) -> None:
+    """Train what one step makes, in this process."""
+    data = load_data("mnist", arguments.data_root, "full")
+    if step in NETWORKS:
+        epochs = 1 if arguments.miniature else EPOCHS
+        train_network(step, data, *files_of(step, arguments.out), epochs)
+    else:
+        train_models(step, data, arguments.out, TINY if arguments.miniature else {})
+
+
+# ---- all steps -----------------------------------------------------------------------------------
 
 
 def make(step: str, threads: int, arguments: argparse.Namespace) -> None:
-    """Run a step, unless it is finished, and note how it was made."""
+    """Run a step in a process of its own, unless it is finished, and note how it was made."""
     notes = arguments.out / step / "made.json"
     if notes.exists():
         return
-    command = command_of(step, str(arguments.out), arguments.miniature).split()
-    if arguments.data_root:
-        command += ["--data-root", arguments.data_root]
+    command = [sys.executable, __file__, "--step", step, "--out", str(arguments.out)]
+    command += ["--data-root", arguments.data_root] if arguments.data_root else []
+    command += ["--miniature"] if arguments.miniature else []
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-    sys.stdout.write(f"$ python {' '.join(command)}\n")  # in one piece: two lanes begin at once
+    sys.stdout.write(f"$ {' '.join(command)}\n")  # in one piece: two lanes begin at once
     sys.stdout.flush()
     git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     revision = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     started = time.perf_counter()
-    code = subprocess.call([sys.executable, *command], env=environment, cwd=ROOT)
+    code = subprocess.call(command, env=environment, cwd=ROOT)
     if code:
         raise SystemExit(f"{step} ended with {code}; run the same command again to resume")
     note = {
-        "command": f"python {command_of(step, 'runs/weights', arguments.miniature)}",
+        "command": f"python tools/make_weights.py --step {step}",
         "seconds": round(time.perf_counter() - started),
         "threads": threads,
         "revision": revision,
@@ -103,6 +134,9 @@ def machine() -> str:
         found = re.search(r"model name\s*: (.+)", lines.read_text())
         name = found[1] if found else name
     return f"{name}, OPENBLAS_CORETYPE={kind}" if kind else name
+
+
+# ---- the package ---------------------------------------------------------------------------------
 
 
 def ship_model(source: Path, folder: Path) -> None:
@@ -150,7 +184,7 @@ def ship(arguments: argparse.Namespace) -> None:
     """Copy the files into the package, and fill in their cards."""
     folder, out = arguments.ship, arguments.out
     folder.mkdir(parents=True, exist_ok=True)
-    for step in COMMANDS:
+    for step in STEPS:
         for source in files_of(step, out):
             if step in NETWORKS:
                 shutil.copyfile(source, folder / source.name)
@@ -159,7 +193,7 @@ def ship(arguments: argparse.Namespace) -> None:
             print(f"{source.stem}: {(folder / source.name).stat().st_size:,} bytes", flush=True)
     for card in WEIGHTS.glob("*.md"):
         text = card.read_text(encoding="utf-8")
-        for step in COMMANDS:
+        for step in STEPS:
             between = re.compile(rf"(<!-- made {step} -->\n).*?(<!-- /made {step} -->)", re.DOTALL)
             if between.search(text):
                 lines = made(step, out)
@@ -172,9 +206,15 @@ def main() -> None:
     parser.add_argument("--data-root", help="of nca; default: $NCA_DATA, or a download")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "weights")
     parser.add_argument("--ship", type=Path, default=WEIGHTS)
+    parser.add_argument("--step", choices=STEPS)
     parser.add_argument("--miniature", action="store_true", help="a few iterations of everything")
     arguments = parser.parse_args()
     arguments.out = arguments.out.resolve()
+    if arguments.step:
+        try:
+            return run_step(arguments.step, arguments)
+        except Stopped as stopped:
+            sys.exit(str(stopped))
     started = time.perf_counter()
     for lanes in STAGES:
         threads = max(1, (os.cpu_count() or 1) // len(lanes))

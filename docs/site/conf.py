@@ -25,7 +25,7 @@ default_role = "code"  # docstrings put code in single backticks
 add_module_names = False
 autodoc_default_options = {
     "members": True, "undoc-members": True, "member-order": "bysource", "ignore-module-all": True,
-    "exclude-members": "set",  # matplotlib gives it to Sheet
+    "exclude-members": "set",  # which matplotlib adds to Sheet
 }  # fmt: skip
 autodoc_inherit_docstrings = False
 autodoc_preserve_defaults = True  # as they are written

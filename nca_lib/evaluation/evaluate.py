@@ -38,19 +38,19 @@ def evaluate(
     """Everything that is measured about a model, as plain values for JSON; fractions in [0, 1].
 
     Args:
-        data: its test or validation pictures are measured, its training pictures give baselines.
+        data: its training pictures give the baselines, those of the `split` are measured.
         split: "test" or "validation".
         seed: of fire masks, damage and drawn styles.
-        limit: only the first pictures.
+        limit: only so many of the pictures.
         classifier: None: the shipped one, where it knows the classes.
 
     Raises:
-        InputError: pictures of another spec, another split, a limit below 1, no pictures left, a
-            seed out of range, a model that was trained from initial states of your own.
+        InputError: no such pictures, a seed or limit out of range, a model that was trained from
+            initial states of your own.
     """
     started, task, styles = time.perf_counter(), task_of(model), model.config.style_dim
     if model.metadata.get("hooks", {}).get("start"):
-        raise InputError("this model was trained from your own initial states: evaluate can't know")
+        raise InputError("this model starts from your own initial states: roll it out from those")
     pictures = pictures_for(model, data, split, limit)
     results = {
         "n": len(pictures), "split": split, "limit": limit, "seed": check_seed(seed),
@@ -126,7 +126,7 @@ def per_class(
     for label in pictures.labels.unique().tolist():
         chosen = pictures.labels == label
         of = pictures.select(chosen)
-        beside = {name: pixel_accuracy(images[chosen], of.images) for name, images in drawn.items()}
-        row = {"n": len(of), **measure(ink[chosen], of, classifier), "baselines": beside}
+        others = {name: pixel_accuracy(images[chosen], of.images) for name, images in drawn.items()}
+        row = {"n": len(of), **measure(ink[chosen], of, classifier), "baselines": others}
         table[classes[label]] = row
     return table

@@ -100,18 +100,15 @@ def on_paper(ink: Tensor) -> Tensor:
     return colours.movedim(-3, -1)
 
 
-def side_by_side(pictures: Tensor) -> Tensor:
-    """A table of pictures `[R, K, I, H, W]` as one, on paper: `[R * H, K * W]`, or colours."""
-    shown = on_paper(pictures)  # [R, K, H, W] or [R, K, H, W, 3]
-    return shown.transpose(1, 2).flatten(2, 3).flatten(0, 1)
-
-
 def progress_picture(ink: Tensor, columns: int = 10, scale: int = 3) -> Image.Image:
     """Pictures `[N, I, H, W]` in rows, quick to draw, with `scale` screen pixels a cell."""
     columns = min(columns, len(ink))
     lacking = ink.new_zeros(-len(ink) % columns, *ink.shape[1:])
-    table = torch.cat([ink, lacking]).unflatten(0, (-1, columns))  # [R, K, I, H, W]
-    image = Image.fromarray((255 * side_by_side(table)).round().byte().numpy())
+    shown = on_paper(torch.cat([ink, lacking])).unflatten(
+        0, (-1, columns)
+    )  # [R, K, H, W] or ..., 3
+    table = shown.transpose(1, 2).flatten(2, 3).flatten(0, 1)  # [R * H, K * W]
+    image = Image.fromarray((255 * table).round().byte().numpy())
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 from browsers import CHROMIUM, chromium
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: its event loop would disturb other tests
 def browser():
     if not CHROMIUM:
         missing = "no Chromium, or no playwright"

@@ -89,18 +89,15 @@ def test_the_player_scrubs_and_plays_without_a_kernel(show, model):
 def test_the_scheme_is_that_of_the_page_around(show, model):
     """JupyterLab, an editor and the site say theirs in the body; else it is the system's."""
     page = show(LiveDigit(model, 3), calm=True)
-    widget = page.locator(".nca-live")
-    expect(widget).to_have_attribute("data-scheme", "light")
     page.emulate_media(color_scheme="dark")
-    expect(widget).to_have_attribute("data-scheme", "dark")
+    expect(page.locator(".nca-live")).to_have_attribute("data-scheme", "dark")
     for name, light, dark in (
-        ("theme", "light", "dark"),
-        ("vscodeThemeKind", "vscode-light", "vscode-dark"),
+        ("theme", "light", "dark"), ("vscodeThemeKind", "vscode-light", "vscode-dark"),
         ("jpThemeLight", "true", "false"),
-    ):
+    ):  # fmt: skip
         for value, scheme in ((light, "light"), (dark, "dark")):
             page.evaluate("([k, v]) => { document.body.dataset[k] = v; }", [name, value])
-            expect(widget).to_have_attribute("data-scheme", scheme)
+            expect(page.locator(".nca-live")).to_have_attribute("data-scheme", scheme)
 
 
 def state(page) -> torch.Tensor:

@@ -65,41 +65,30 @@ def file_of(path) -> str:
     return base64.b64encode(resolve(path).read_bytes()).decode()
 
 
-def perform(model, state, seeds, acts) -> list:
-    """The states after each act, `[B, C, H, W]` each: damage, then steps under labels and style."""
-    states, made = [], 0
-    for labels, style, steps, damage in acts:
+@torch.inference_mode()
+def compare(page, path, start, seeds, *acts) -> torch.Tensor:
+    """Check that states are PyTorch's after each act: labels, styles, steps, and a disc to erase.
+
+    One in ten may be further apart: some growths amplify what rounding leaves.
+    """
+    model, state, made = load(path), start, 0
+    cases = [{"height": start.shape[2], "width": start.shape[3], "start": packed(start[b]),
+              "seed": str(int(seeds[b])), "acts": []} for b in range(len(start))]  # fmt: skip
+    for labels, styles, steps, damage in acts:
         if damage:
             state = erase(state, disc(*torch.tensor(damage)[:, None], tuple(state.shape[2:])))
-        state = model.rollout(state, model.condition(labels, style), steps, seeds, first_step=made)[
-            0
-        ]
-        states.append(state)
+        condition = model.condition(labels, styles)
+        state = model.rollout(state, condition, steps, seeds, first_step=made)[0]
         made += steps
-    return states
-
-
-def apart(page, path, start, seeds, acts, states) -> torch.Tensor:
-    """How far the live model's states after each act are from these, `[B, acts]`."""
-    cases = [
-        {"height": start.shape[2], "width": start.shape[3], "seed": str(int(seeds[b])),
-         "start": packed(start[b]), "acts": [
-            {"label": int(labels[b]), "style": None if style is None else packed(style[b]),
-             "steps": steps, "damage": damage, "state": packed(state[b])}
-            for (labels, style, steps, damage), state in zip(acts, states, strict=True)]}
-        for b in range(len(start))
-    ]  # fmt: skip
+        for b, case in enumerate(cases):
+            style = None if styles is None else packed(styles[b])
+            act = {"label": int(labels[b]), "style": style, "steps": steps, "damage": damage}
+            case["acts"].append(act | {"state": packed(state[b])})
     follow = "([file, cases]) => { const m = model(file); return cases.map((c) => follow(m, c)); }"
-    return torch.tensor(page.evaluate(follow, [file_of(path), cases]))
-
-
-@torch.inference_mode()
-def compare(page, name, start, seeds, *acts):
-    """Check that the live model's states are PyTorch's; some growths are too sensitive for that."""
-    states = perform(load(name), start, seeds, acts)
-    found = apart(page, name, start, seeds, acts, states)
-    assert found.max() < 100 * CLOSE, found
-    assert (found > CLOSE).float().mean() <= 0.1, found
+    apart = torch.tensor(page.evaluate(follow, [file_of(path), cases]))  # [B, acts]
+    assert apart.max() < 100 * CLOSE, apart
+    assert (apart > CLOSE).float().mean() <= 0.1, apart
+    return state
 
 
 SIZES = [(28, 28), (40, 32), (57, 57)]
@@ -159,15 +148,9 @@ def test_any_model_as_in_pytorch(page, tmp_path, ink, settings):
     start[:, ink] += 0.2
     start *= disc(torch.tensor([9.5]), torch.tensor([12.0]), torch.tensor([6.0]), (19, 24))[:, None]
     style = torch.tensor([[0.5, -1.0, 2.0]]) if model.config.style_dim else None
-    acts, seeds = [(torch.tensor([7]), style, 64, None)], torch.tensor([2**62 - 9])
-    states = [model.rollout(start, model.condition([7], style), 64, seeds, engine="dense")[0]]
-    assert (states[0][:, ink] > ALIVE_THRESHOLD).float().mean() > 0.05
-    assert apart(page, tmp_path / "any.safetensors", start, seeds, acts, states)[0, 0] < CLOSE
-    assert page.evaluate(
-        """(file) => { const m = model(file);
-        return [m.classes, m.ink, m.alive, m.origin, m.size, m.steps, m.trainedLabels]; }""",
-        file_of(tmp_path / "any.safetensors"),
-    ) == [list(NAMES), ink, ink, ink + 1, [19, 24], 32, list(range(10))]
+    acts, path = (torch.tensor([7]), style, 64, None), tmp_path / "any.safetensors"
+    state = compare(page, path, start, torch.tensor([2**62 - 9]), acts)
+    assert (state[:, ink] > ALIVE_THRESHOLD).float().mean() > 0.05
 
 
 def test_fire_masks_bit_for_bit(page):
@@ -216,42 +199,31 @@ def test_a_drawing_is_prepared_as_mnist_was(page):
         script = "(pad) => [...live.prepare(floats(pad).map((v) => v * 0.8), 260, 28)]"
         found = torch.tensor(page.evaluate(script, packed(pad))).view(28, 28)
         off.append((found - image).abs().mean().item())
-    assert np.median(off) < 0.002, off
-    assert max(off) < 0.08, off
+    assert np.median(off) < 0.002 < 0.08 > max(off), off
     assert page.evaluate("() => live.prepare(new Float32Array(100), 10, 28)") is None
-    dot = page.evaluate("() => live.prepare(new Float32Array(100).fill(1, 55, 56), 10, 28)")
-    assert sum(dot) == pytest.approx(400)
 
 
 def rewritten(content: bytes, **changes) -> bytes:
-    """A model's file with other entries in its header; None removes one."""
+    """A model's file with other metadata in its header."""
     length = struct.unpack("<Q", content[:8])[0]
     header = json.loads(content[8 : 8 + length])
-    header["__metadata__"] |= changes.pop("metadata", {})
-    header = {key: value for key, value in (header | changes).items() if value is not None}
+    header["__metadata__"] |= changes
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + content[8 + length :]
 
 
 def test_files_that_are_no_models_are_refused_in_one_sentence(page):
-    content, other = resolve("restore").read_bytes(), {"dtype": "BF16", "data_offsets": [0, 2]}
-    settings = load("restore").settings()
-    changed = lambda **new: {"config": json.dumps({**settings, **new})}  # noqa: E731
-    infinite = bytearray(content)
-    infinite[-2:] = b"\x00\x7c"
+    content, settings = resolve("restore").read_bytes(), load("restore").settings()
+    changed = lambda **new: rewritten(content, config=json.dumps(settings | new))  # noqa: E731
     classifier = resolve("unified").with_name("classifier.safetensors").read_bytes()
     for file, wanted in (
-        (b"", "damaged"), (b"\x80\x02pickled", "damaged"), (content[:400], "damaged"),
-        (content[:-10], "does not lie inside"), (bytes(infinite), "NaN or infinity"),
-        (classifier, "give an 'nca_lib model'"),
-        (rewritten(content, metadata={"version": "2"}), "version 2"),
-        (rewritten(content, metadata={"config": "null"}), "no configuration"),
-        (rewritten(content, metadata=changed(**{"class": "My"})), "holds a My"),
-        (rewritten(content, metadata=changed(task="sing")), "task 'sing'"),
-        (rewritten(content, metadata=changed(perception="ear")), "perception 'ear'"),
-        (rewritten(content, metadata=changed(hidden=8)), f"has shape [{settings['hidden']},144]"),
-        (rewritten(content, **{"from_condition.weight": None}), "from_condition.weight is missing"),
-        (rewritten(content, **{"from_condition.weight": other | {"shape": [1]}}), "BF16"),
+        (b"", "damaged"), (content[:400], "damaged"), (content[:-10], "does not lie inside"),
+        (content[:-2] + b"\x00\x7c", "NaN or infinity"), (classifier, "give an 'nca_lib model'"),
+        (rewritten(content, version="2"), "version 2"), (changed(**{"class": "My"}), "holds a My"),
+        (rewritten(content, config="null"), "no configuration"), (changed(task="x"), "task 'x'"),
+        (changed(perception="ear"), "perception 'ear'"), (changed(hidden=8), "has shape [256,144]"),
+        (changed(style_dim=2), "has shape [256,16]"),
+        (changed(label_dim=0, style_dim=16), "conditioning.labels.weight has shape"),
     ):  # fmt: skip
         assert wanted in page.evaluate("refusal", base64.b64encode(file).decode()), wanted
 
