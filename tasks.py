@@ -181,7 +181,8 @@ def lock():
 
 
 def clean():
-    caches = [p for f in ("nca_lib", "course", "tests", "tools") for p in (ROOT / f).rglob("__pycache__")]
+    folders = [ROOT / name for name in ("nca_lib", "course", "tests", "tools")]
+    caches = [path for folder in folders for path in folder.rglob("__pycache__")]
     names = [".pytest_cache", ".ruff_cache", ".hypothesis", "mutants", "build", "dist", "site"]
     remove(VENV, PEERS, *caches, *(ROOT / name for name in names), *ROOT.glob("*.egg-info"))
 

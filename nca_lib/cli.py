@@ -385,7 +385,8 @@ def parse(arguments: list[str]):
         # tyro's message stands in a frame, its title in the first row, hints below the sentence
         rows = [line.strip("│|─-╭╮╰╯+ \r") for line in errors.getvalue().splitlines()]
         sentence = "\n".join(rows[1:]).strip().split("\n\n")[0]
-        raise InputError(" ".join(sentence.split()) + " (see --help)") from None
+        sentence = re.sub(r"Error parsing __tyro\S+: ", "", " ".join(sentence.split()))
+        raise InputError(f"{sentence} (see --help)") from None
 
 
 def run_command(arguments: list[str]) -> int:

@@ -41,9 +41,7 @@ def test_a_config_or_its_fields():
         NCA(MNIST, width=3)
     with pytest.raises(InputError, match=r"^spec is int: give an ImageSpec, such as data.spec$"):
         NCA(16)
-    with pytest.raises(
-        InputError, match=r"^channels is 4: 4 of ink and an alive one"
-    ):
+    with pytest.raises(InputError, match=r"^channels is 4: 4 of ink and an alive one"):
         NCA(PETS, channels=4)
     with pytest.raises(InputError, match=r"^kernels have shape \[2, 3, 3\]: want \[K, 1, 3, 3\]$"):
         NCA(MNIST, kernels=torch.zeros(2, 3, 3))

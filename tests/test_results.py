@@ -34,37 +34,24 @@ def write(tmp_path, monkeypatch):
 def evaluation(seed, **more):
     """Known values: each differs from all others, and from seed to seed."""
     columns = {name: 0.5 + number / 100 for number, name in enumerate(tool.COLUMNS)}
-    rows = [columns, *({key: v + k / 10 for key, v in columns.items()} for k in (1, 2, 3, 4))]
-    own, *baselines = [{key: v + 0.001 * seed for key, v in row.items()} for row in rows]
-    baselines = dict(zip(tool.BASELINES["grow"], baselines, strict=True))
-    for number, row in enumerate(baselines.values()):
-        row["numbers"] = 30 + number
-    return own | {"weights": "w", "task": "grow", "baselines": baselines} | more
+    own, *rows = [{key: v + k / 10 + seed / 1000 for key, v in columns.items()} for k in range(4)]
+    baselines = dict(zip(tool.BASELINES["restore"], rows, strict=True))
+    return own | {"weights": "w", "task": "restore", "baselines": baselines} | more
 
 
 def test_a_comparison_has_each_measure_in_its_place(write):
     for seed in range(3):
-        write(f"unified-{seed}", evaluation(seed))
-    assert tool.comparison("unified").splitlines() == [
-        "| | pixel accuracy | ink IoU | SSIM | PSNR | classifier |",
-        "| --- | --- | --- | --- | --- | --- |",
-        "| **unified model**, from one cell | 50.10 ± 0.10 % | 0.511 ± 0.001 | 0.521 ± 0.001 | "
-        "0.53 dB | 54.10 ± 0.10 % |",
-        "| convolutional decoder, 30 numbers | 60.10 ± 0.10 % | 0.611 ± 0.001 | 0.621 ± 0.001 | "
-        "0.63 dB | 64.10 ± 0.10 % |",
-        "| PCA per class, 31 numbers | 70.10 ± 0.10 % | 0.711 ± 0.001 | 0.721 ± 0.001 | "
-        "0.73 dB | 74.10 ± 0.10 % |",
-        "| class mean | 80.10 ± 0.10 % | 0.811 ± 0.001 | 0.821 ± 0.001 | 0.83 dB | "
-        "84.10 ± 0.10 % |",
-        "| all black | 90.10 ± 0.10 % | 0.911 ± 0.001 | 0.921 ± 0.001 | 0.93 dB | 94.10 ± 0.10 % |",
-    ]
-
-
-def test_evaluations_of_different_weights_are_not_mixed(write):
-    for seed in range(2):
-        write(f"unified-{seed}", evaluation(seed, weights=str(seed)))
+        write(f"restore-{seed}", evaluation(seed))
+    head, _, *rows = tool.comparison("restore").splitlines()
+    assert head == "| | pixel accuracy | ink IoU | SSIM | PSNR | classifier |"
+    names = "**restoring model**, from the 5x5 blur", "best linear 13x13 filter", "the blur itself"
+    for name, row, k in zip((*names, "all black"), rows, range(5, 9), strict=True):
+        first, last = f"{k}0.10 ± 0.10 %", f"{k}4.10 ± 0.10 %"
+        others = f"0.{k}11 ± 0.001 | 0.{k}21 ± 0.001 | 0.{k}3 dB"
+        assert row == f"| {name} | {first} | {others} | {last} |"
+    write("restore-1", evaluation(1, weights="others"))
     with pytest.raises(AssertionError, match="different weights"):
-        tool.read("unified")
+        tool.read("restore")
 
 
 def test_damage_is_compared_with_the_undamaged_control_at_the_same_step(write):
@@ -83,8 +70,9 @@ def test_damage_is_compared_with_the_undamaged_control_at_the_same_step(write):
 
 def test_ten_digit_models_are_read_in_order(write):
     for digit, name in enumerate(tool.DIGITS):
-        drawn = {"samples": {"classifier_accuracy": digit / 100}}
-        write(name, evaluation(digit, **drawn))
+        others = {"samples": {"classifier_accuracy": digit / 100}}
+        others["baselines"] = {"class_pca": {"pixel_accuracy": 0.5}}
+        write(name, evaluation(digit, **others))
     row = tool.digits().splitlines()[2]
     assert row.startswith("| classifier, drawn styles, % | 0.0 | 1.0 | 2.0 | 3.0 ")
     assert row.endswith("| 9.0 | 4.5 |")

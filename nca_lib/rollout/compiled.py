@@ -81,8 +81,8 @@ def kernel(function):
 
 
 # The grid of a sample is kept as rows: x [N, C], N = (H + 2) * (W + 2) cells with an empty border,
-# and vitals [N], a copy of the alive channel. wide = W + 2. A box is (top, bottom, left, right) as in
-# range(top, bottom). The first cell inside the border is (1, 1). `settings` is what a `Plan` says:
+# and vitals [N], a copy of the alive channel. wide = W + 2. A box is (top, bottom, left, right) as
+# in range(top, bottom). The first cell inside the border is (1, 1). `settings` is what a `Plan` says:
 # (alive channel, alive threshold, fire threshold, sobel, frozen [C]).
 
 mix = njit(fire.mix)
@@ -313,7 +313,8 @@ def forward(
 ):
     """Run sample s; fill frames[:, s] and return the film for the way back (empty if not `keep`).
 
-    state [B, C, H, W], w1_t [P, D], bias [B, D], w2_t [D, C], rng_seeds [B], frames [R, B, C, H, W].
+    state [B, C, H, W], w1_t [P, D], bias [B, D], w2_t [D, C], rng_seeds [B],
+    frames [R, B, C, H, W].
     """
     alive_channel, least, threshold, sobel, frozen = settings
     channels, height, width = state.shape[1:]
