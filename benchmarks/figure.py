@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 
 COLOURS = ["#8c8c8c", "#56b4e9", "#0072b2", "#d55e00", "#e69f00", "#009e73"]
 OURS = {"dense": "s", "sparse": "^", "compiled": "o"}  # with their markers
-FLOOR = {"microseconds": 0, "mib": 0.1}  # below it, memory is not told from nothing
+FLOOR = {"microseconds": 0, "mib": 0.1}  # less memory than this is not measurable
 
 
 def speed(axes, works: dict) -> None:

@@ -3,8 +3,8 @@
 Its `GrowingNCAModel` as it is. What differs: no condition; the alive mask is taken once a step,
 after the change, where ours is taken before and after.
 
-The packages on PyPI lack `ncalab.models` and cannot be imported: this wants the sources beside
-this file, see README.md.
+The packages on PyPI lack `ncalab.models` and cannot be imported: this wants the sources next
+to this file, see README.md.
 """
 
 import sys

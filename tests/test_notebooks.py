@@ -45,10 +45,10 @@ def test_what_is_wrong_with_a_stored_notebook_is_found(tmp_path):
     widget = {WIDGET: {"model_id": "m"}, "text/plain": "LiveDigit(3)"}
     path = {"text/plain": "/home/me/data"}
     assert problems(written(tmp_path, [shows(1), skipped, failed, shows(4, **widget)])) == [
-        "cell 1 was not run in its turn: run `make notebooks`",
+        "cell 1 was not run in order: run `make notebooks`",
         "cell 2 ends in an error: ValueError",
         "cell 3 holds the state of a widget",
-        "cell 3 shows a widget, but no picture beside it",
+        "cell 3 shows a widget without a picture",
     ]
     found = problems(written(tmp_path, [shows(1, **path)]))
     assert found == ["cell 0 shows a path of the machine it ran on"]

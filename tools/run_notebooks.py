@@ -84,19 +84,19 @@ def problems(path: Path) -> list[str]:
     notebook, found, count = nbformat.read(path, 4), [], 0
     for number, cell in enumerate(notebook.cells):
         if cell.metadata != stored_metadata(cell):
-            found.append(f"cell {number} has not the metadata that `make notebooks` writes")
+            found.append(f"cell {number} lacks the metadata that `make notebooks` writes")
         if cell.cell_type != "code":
             continue
         count += 1
         if cell.execution_count != count:
-            found.append(f"cell {number} was not run in its turn: run `make notebooks`")
+            found.append(f"cell {number} was not run in order: run `make notebooks`")
         for output in cell.outputs:
             if output.output_type == "error":
                 found.append(f"cell {number} ends in an error: {output.ename}")
             if WIDGET in output.get("data", {}):
                 found.append(f"cell {number} holds the state of a widget")
             if shows_widget(output) and PICTURE not in output.data:
-                found.append(f"cell {number} shows a widget, but no picture beside it")
+                found.append(f"cell {number} shows a widget without a picture")
             text = output.get("text", "") + output.get("data", {}).get("text/plain", "")
             if re.search(r"(/home/|/root/|/Users/|/work/|/tmp/|[A-Z]:\\)", text):
                 found.append(f"cell {number} shows a path of the machine it ran on")

@@ -82,8 +82,8 @@ def kernel(function):
 
 # The grid of a sample is kept as rows: x [N, C], N = (H + 2) * (W + 2) cells with an empty border,
 # and vitals [N], a copy of the alive channel. wide = W + 2. A box is (top, bottom, left, right) as
-# in range(top, bottom). The first cell inside the border is (1, 1). `settings` is what a `Plan` says:
-# (alive channel, alive threshold, fire threshold, sobel, frozen [C]).
+# in range(top, bottom). The first cell inside the border is (1, 1). `settings` are those of a
+# `Plan`: (alive channel, alive threshold, fire threshold, sobel, frozen [C]).
 
 mix = njit(fire.mix)
 

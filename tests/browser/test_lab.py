@@ -68,9 +68,9 @@ def test_player_and_live_digit_in_jupyterlab_with_their_kernel_and_without(page)
     cell.get_by_role("button", name="Pause").click()
     page.wait_for_timeout(1000)  # it looks four times a second for what is new
     kernel_says(page, "from nca_lib.classifier import load_classifier")
-    read = "load_classifier()(alive.state[:, :1].clamp(0, 1)).argmax().item()"
-    assert kernel_says(page, f"print(alive.label, {read})") == "8 8"
-    kernel_says(page, "alive.label = 1")
+    read = "load_classifier()(live.state[:, :1].clamp(0, 1)).argmax().item()"
+    assert kernel_says(page, f"print(live.label, {read})") == "8 8"
+    kernel_says(page, "live.label = 1")
     one = cell.get_by_role("button", name="1", exact=True)
     expect(one).to_have_attribute("aria-pressed", "true", timeout=10_000)
     canvas.press("ArrowUp")  # and JupyterLab does not go to the cell above
