@@ -95,8 +95,6 @@ def train(
     perceptual = frozen_network(model, config, perceptual)
     run = Run.begin(model, config, hooks, perceptual, ranks, engine)
     run.task.check(model, config)
-    model.task, model.steps = config.task, config.steps
-    model.trained_labels = pictures.labels.unique().tolist()
     run.fingerprint = fingerprint_of(run, pictures, getattr(data, "name", ""), init_from or {})
     if perceptual is not None:
         weights = {name: tensor.cpu() for name, tensor in perceptual.state_dict().items()}
@@ -108,6 +106,8 @@ def train(
                 stack.enter_context(only_writer(outputs.folder))
         stop = stop or stack.enter_context(stop_flag())
         run.open(resume)
+        model.task, model.steps = config.task, config.steps
+        model.trained_labels = pictures.labels.unique().tolist()
         callbacks = [callbacks] if callable(callbacks) else list(callbacks)
         history = learn(run, pictures, callbacks, stop, (log_every, save_every), progress)
         if run.writes:

@@ -232,10 +232,12 @@ def fingerprint_of(run: Run, pictures: Pictures, source: str, init_from: dict) -
 
     Where the pictures lie is not part of it, which they are is.
     """
+    learned = ("task", "steps", "trained_labels")  # follow from the settings and the pictures
+    model = {k: v for k, v in run.model.settings().items() if k not in learned}
     pixels = pictures.images.mul(255).round().byte().contiguous().numpy().tobytes()
     return {
         "training": run.config.plain(),
-        "model": run.model.settings(),
+        "model": model,
         "source": source,
         "init_from": init_from,
         "hooks": run.hooks.names(),
