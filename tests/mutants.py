@@ -1,16 +1,15 @@
 """Mutation testing: `make mutants`, or `python tests/mutants.py [PATTERN ...]`.
 
-Every function of the files named in `pyproject.toml` ([tool.mutmut]) is changed in many small ways,
-one at a time; a change that no fast test notices is a survivor. What survives for good, and why, is
-in `tests/survivors.md`.
+The files named in `pyproject.toml` ([tool.mutmut]) are changed in many small ways, one at a time; a
+change that no fast test notices is a survivor. `tests/survivors.md` says which may survive, and why.
 
     python tests/mutants.py                      all of it, some twenty minutes on one core
-    python tests/mutants.py "*.genome.*"         a file
+    python tests/mutants.py "*.conditioning.*"   a file
     python tests/mutants.py "*x_disc__mutmut_*"  a function
     python tests/mutants.py --show               only the scores and survivors of the last run
 
-The work happens in the folder `mutants/` (not in git), which is kept: only what changed since, be
-it code or its tests' names, is tried again.
+The work happens in the folder `mutants/` (not in git). It is kept: the next run tries only what has
+changed since, in the code or in the names of its tests.
 """
 
 from __future__ import annotations

@@ -35,24 +35,15 @@ def finish(process):
     return out
 
 
-def wait_for(path, seconds=120):
+def wait_for(condition, seconds=120):
     for _ in range(seconds * 20):
-        if path.exists():
+        if condition():
             return
         time.sleep(0.05)
-    raise AssertionError(f"{path} did not come")
+    raise AssertionError("what should happen did not")
 
 
-def all_gone(processes, seconds=2):
-    """Whether none of these processes runs any more, at the latest after this time."""
-    for _ in range(seconds * 20):
-        if not any(psutil.pid_exists(p) and alive(p) for p in processes):
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def alive(process):
+def runs(process):
     try:
         return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -68,10 +59,8 @@ def test_a_batch_is_divided_evenly_or_not_at_all():
     with pytest.raises(InputError, match="batch_size 8 can't be divided among 3 processes"):
         Distributed(1, 3).share(8, "batch_size")
     assert not Distributed(1, 3).is_main
-    alone = Distributed()
-    assert alone.is_main
-    assert alone.any(True)
-    assert not alone.any(False)
+    assert Distributed().is_main
+    assert (Distributed().any(True), Distributed().any(False)) == (True, False)
 
 
 def test_torchruns_variables_are_checked(monkeypatch):
@@ -131,7 +120,7 @@ def test_a_killed_worker_is_replaced_and_the_run_resumes(tmp_path):
     command += ["--merge", "scratch", "--resume", "--iterations", 300, "--out", tmp_path]
     process = start(*command, *SMALL)
     try:
-        wait_for(tmp_path / "unified.run.safetensors")
+        wait_for((tmp_path / "unified.run.safetensors").exists)
         os.kill(workers_of(process)[1], signal.SIGKILL)
         out = finish(process)
     finally:
@@ -149,9 +138,9 @@ def test_a_killed_worker_is_replaced_and_the_run_resumes(tmp_path):
 def test_no_worker_outlives_a_killed_torchrun(tmp_path):
     command = ["-m", "nca_lib", "pretrain", *SMALL, "--iterations", 100_000, "--out", tmp_path]
     process = start(*TORCHRUN, "--nproc-per-node", 2, *command)
-    wait_for(tmp_path / "digit-0.jsonl")
+    wait_for((tmp_path / "digit-0.jsonl").exists)
     workers = workers_of(process)
     assert len(workers) == 2
     process.kill()
     process.communicate()
-    assert all_gone(workers)
+    wait_for(lambda: not any(map(runs, workers)), seconds=2)

@@ -256,7 +256,7 @@ def test_behaviour_is_that_of_the_first_pictures(monkeypatch):
 
 
 def test_behaviour_follows_the_seed():
-    model, pictures = toy_model(fire_rate=0.5, loss_steps=(8,)), bars([0] * 30)
+    model, pictures = toy_model(fire_rate=0.5, loss_steps=(8,)), bars([0] * 9)
     first, again, other = (measured(model, pictures, seed) for seed in (1, 1, 2))
     assert first == again
     assert all(first[part] != other[part] for part in first)
@@ -679,7 +679,7 @@ def test_every_picture_is_measured(toy_world, monkeypatch):
     ticks = iter([100.0, 107.26])
     monkeypatch.setattr(evaluation, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     monkeypatch.setattr(evaluation, "behaviour", lambda *given: {})
-    data = toy_data([0] * 1000 + [2], INKS)
+    data = replace(toy_data([0] * 1000 + [2], INKS), train=bars([0, 2], INKS))
     data.test.images[-1] = bar(1.0)
     results = evaluate(toy_model(INKS, digits=(0, 2), loss_steps=(8,)), data)
     assert (results["n"], results["seconds"]) == (1001, 7.3)

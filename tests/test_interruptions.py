@@ -6,18 +6,16 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
-from nca_lib import load
 from nca_lib.inputs import InputError
 from nca_lib.interrupts import stop_flag
-from nca_lib.training import Outputs, Stopped, loop, train
+from nca_lib.training import Outputs, Stopped, train
 from nca_lib.training.run import only_writer, read_log
 
 import psutil
 import pytest
 import torch
-from filelock import FileLock, Timeout
+from test_distributed import start, wait_for
 from test_training import CONFIG, digits, new, replace  # noqa: F401
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
@@ -26,22 +24,8 @@ TINY = ["--hidden", 8, "--style-dim", 2, "--loss-steps", 3, 4, "--batch-size", 4
         "--iterations", 100_000, "--perceptual-weight", 0]  # fmt: skip
 
 
-def start(*arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "nca_lib", *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "NCA_DATA": "embedded"},
-    )  # fmt: skip
-
-
-def wait_for(condition, process, seconds=100):
-    for _ in range(seconds * 20):
-        if condition():
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    process.kill()
-    raise AssertionError("what should happen did not")
+def nca(*arguments):
+    return start(sys.executable, "-m", "nca_lib", *arguments)
 
 
 def stopped(process, number):
@@ -57,35 +41,35 @@ def stopped(process, number):
 @pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="no /proc here")
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_at_the_start(number):
-    process = start("finetune", "--merge", "scratch", *TINY)
+    process = nca("finetune", "--merge", "scratch", *TINY)
 
     def importing():
         begun = "nca_lib" in psutil.Process(process.pid).cmdline()
         with open(f"/proc/{process.pid}/maps") as maps:
             return begun and "libtorch" in maps.read()
 
-    wait_for(importing, process)  # in the middle of importing PyTorch
+    wait_for(importing)  # in the middle of importing PyTorch
     assert number.name in stopped(process, number)
 
 
 def test_in_pretraining(tmp_path):
-    process = start("pretrain", *TINY, "--out", tmp_path)
-    wait_for((tmp_path / "digit-0.jsonl").exists, process)
+    process = nca("pretrain", *TINY, "--out", tmp_path)
+    wait_for((tmp_path / "digit-0.jsonl").exists)
     assert "go on with --resume" in stopped(process, signal.SIGINT)
     assert (tmp_path / "digit-0.run.safetensors").exists()
     assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_in_evaluation_which_has_no_resume():
-    process = start("evaluate", "--weights", "unified", "--limit", 1000)
+    process = nca("evaluate", "--weights", "unified", "--limit", 1000)
     assert process.stdout.readline().startswith("data: ")
     assert "resume" not in stopped(process, signal.SIGTERM)
 
 
 def test_a_closed_terminal(tmp_path):
     """Nobody reads what is said; the training is saved all the same."""
-    process = start("finetune", "--merge", "scratch", *TINY, "--out", tmp_path)
-    wait_for((tmp_path / "unified.jsonl").exists, process)
+    process = nca("finetune", "--merge", "scratch", *TINY, "--out", tmp_path)
+    wait_for((tmp_path / "unified.jsonl").exists)
     process.stderr.close()
     process.stdout.close()
     process.send_signal(SIGNALS[-1])
@@ -112,12 +96,16 @@ def test_a_notebook_is_interrupted(tmp_path, digits):  # noqa: F811
     assert [r["loss"] for r in read_log(outputs.log)] == [r["loss"] for r in history]
 
 
+def ask_twice():
+    with stop_flag() as flag:
+        signal.raise_signal(signal.SIGINT)
+        assert (flag(), flag.number) == (True, signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+
 def test_asked_twice_it_ends_at_once():
-    with pytest.raises(KeyboardInterrupt), stop_flag() as flag:
-        signal.raise_signal(signal.SIGINT)
-        assert flag()
-        assert flag.number == signal.SIGINT
-        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        ask_twice()
 
 
 def test_signals_that_are_ignored_stay_ignored():
@@ -134,9 +122,8 @@ def test_signals_that_are_ignored_stay_ignored():
 
 def test_training_outside_of_the_main_thread(digits):  # noqa: F811
     """Signals are none of its business there."""
-    done = []
-    work = lambda: done.append(train(new(), digits, CONFIG, iterations=1, progress=False))  # noqa: E731
-    thread = threading.Thread(target=work)
+    given, done = {"iterations": 1, "progress": False}, []
+    thread = threading.Thread(target=lambda: done.append(train(new(), digits, CONFIG, **given)))
     thread.start()
     thread.join()
     assert len(done) == 1
@@ -158,19 +145,3 @@ def test_a_folder_has_one_writer(tmp_path, digits):  # noqa: F811
     with only_writer(tmp_path):
         train(new(), digits, CONFIG, outputs, progress=False)
     assert not list(tmp_path.glob(".*.tmp"))
-
-
-def test_the_folder_stays_claimed_until_the_model_is_written(tmp_path, digits, monkeypatch):  # noqa: F811
-    """A signal between the last iteration and the model's file waits for the file."""
-    save, outputs = loop.save_model, Outputs(tmp_path, "unified")
-
-    def save_while_asked(*given):
-        signal.raise_signal(signal.SIGINT)
-        with pytest.raises(Timeout):
-            FileLock(tmp_path / ".lock").acquire(timeout=0)
-        save(*given)
-
-    monkeypatch.setattr(loop, "save_model", save_while_asked)
-    with pytest.raises(Stopped, match="unified is finished; stopped there"):
-        train(new(), digits, CONFIG, outputs, progress=False)
-    assert load(outputs.model).metadata["iteration"] == CONFIG.iterations

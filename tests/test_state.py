@@ -70,7 +70,7 @@ def test_a_margin_is_added_and_removed():
     grids = torch.rand(2, 3, 4, 6)
     wide = pad(grids, 2)
     assert wide.shape == (2, 3, 8, 10)
-    assert wide.sum() == grids.sum()
+    assert wide.count_nonzero() == grids.count_nonzero()
     assert torch.equal(wide[..., 2:6, 2:8], grids)
     assert torch.equal(crop(wide, 2), grids)
     assert torch.equal(crop(pad(grids, 0), 0), grids)
