@@ -1,7 +1,7 @@
 """Mutation testing: `make mutants`, or `python tests/mutants.py [PATTERN ...]`.
 
 The files named in `pyproject.toml` ([tool.mutmut]) are changed in many small ways, one at a time; a
-change that no fast test notices is a survivor. `tests/survivors.md` says which may survive, and why.
+change that no fast test notices is a survivor. `tests/survivors.md` says which may, and why.
 
     python tests/mutants.py                      all of it, some twenty minutes on one core
     python tests/mutants.py "*.conditioning.*"   a file
