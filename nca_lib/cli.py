@@ -359,14 +359,14 @@ class Info:
 
 def commands(preset: str) -> dict:
     """Every command, with the settings that the preset gives it."""
-    known = {"run": RunAll(preset=preset), "evaluate": Evaluate(preset=preset), "info": Info()}
-    known["grow"] = Grow(label=tyro.MISSING, out=tyro.MISSING)
-    known["redraw"] = Redraw(picture=tyro.MISSING, label=tyro.MISSING, out=tyro.MISSING)
+    known = {"run": RunAll(preset=preset)}
     for command in (Pretrain, Finetune, Restore, Read, Paint):
         model, training = command.usual(PRESETS[preset])
         chosen = {} if command is Paint else {"preset": preset}
         known[command.__name__.lower()] = command(model=model, training=training, **chosen)
-    return known
+    known["grow"] = Grow(label=tyro.MISSING, out=tyro.MISSING)
+    known["redraw"] = Redraw(picture=tyro.MISSING, label=tyro.MISSING, out=tyro.MISSING)
+    return known | {"evaluate": Evaluate(preset=preset), "info": Info()}
 
 
 def parse(arguments: list[str]):

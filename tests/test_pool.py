@@ -444,6 +444,7 @@ def test_training_damages_as_its_settings_say(digits):
 def test_of_several_ranks_each_has_its_share_of_the_pool():
     run = Run.begin(toy_model(), CONFIG, Hooks(), None, Distributed(1, 4), "auto")
     assert run.pool.size == 2
+    assert len(draw_batch(run, toy.bars([0, 1, 2]), CONFIG).states) == 1
     assert run.generator.initial_seed() != new_run(toy_model(), CONFIG).generator.initial_seed()
     with pytest.raises(InputError, match="pool_size 8 can't be divided among 3 processes"):
         Run.begin(toy_model(), CONFIG, Hooks(), None, Distributed(0, 3), "auto")

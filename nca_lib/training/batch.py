@@ -37,7 +37,8 @@ class Batch(NamedTuple):
 
 def draw_batch(run: Run, pictures: Pictures, config: TrainingConfig) -> Batch:
     """All random draws of an iteration happen here, in this order."""
-    generator, pool, fresh = run.generator, run.pool, config.batch_size
+    generator, pool = run.generator, run.pool
+    fresh = size = run.ranks.share(config.batch_size, "batch_size")
     taken = given = torch.zeros(0, dtype=torch.int64)
     if config.pool_share > 0 and run.iteration >= config.pool_start * config.iterations:
         take = min(round(config.pool_share * fresh), fresh - 1)  # at least one starts anew
@@ -50,7 +51,7 @@ def draw_batch(run: Run, pictures: Pictures, config: TrainingConfig) -> Batch:
     targets = torch.randint(len(pictures), (new,), generator=generator)
     noise = torch.randn(new, run.model.config.style_dim, generator=generator)
     regions = draw_damages(hit, config.damage_kinds, run.model.spec.size, generator)
-    rng_seeds = torch.randint(2**62, (config.batch_size,), generator=generator)
+    rng_seeds = torch.randint(2**62, (size,), generator=generator)
 
     slots = torch.cat([given, taken.new_full((fresh - len(given),), -1), taken])  # [B]
     states, kept, styles = pool.take(taken)  # switched, then damaged, then the rest
