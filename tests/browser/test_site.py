@@ -10,7 +10,7 @@ import pytest
 from browsers import expect
 from reader import classify, cut, digits, drag, live_on, on_pad, serious_faults
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # the build runs chapters
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"phone": (360, 740), "desk": (1280, 900)}
 CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
