@@ -118,8 +118,8 @@ def test_a_summary_by_hand():
     tally = torch.tensor([[5, 0, 0], [1, 3, 0], [0, 0, 2], [0, 4, 5]])
     results = summary(tally, torch.tensor([0, 1, 1, 2]))
     assert results == {"cells": pytest.approx(13 / 20), "agree": 0.5, "majority": 0.75}
-    tally, labels = torch.tensor([[3, 1], [0, 0], [0, 2]]), torch.tensor([0, 0, 1])
-    assert summary(tally, labels) == {"cells": 5 / 6, "agree": 0.5, "majority": 1.0}
+    tally, labels = torch.tensor([[3, 1], [0, 0], [0, 1]]), torch.tensor([0, 0, 1])
+    assert summary(tally, labels) == {"cells": 4 / 5, "agree": 0.5, "majority": 1.0}
     assert summary(tally[1:2], labels[1:2]) == dict.fromkeys(RIGHT)  # nobody votes
 
 
@@ -144,6 +144,8 @@ def test_classifying_follows_its_seeds_and_can_be_continued():
     first, second = classify_steps(model, images, (4, 9), 3)
     assert torch.equal(classify_steps(model, images, (9,), rng_seeds(2, 3))[0], second)
     assert not torch.equal(classify_steps(model, images, (9,), 4)[0], second)
+    again = classify_steps(model, images, (9,), 0)
+    assert torch.equal(classify_steps(model, images, (9,)), again)
     assert torch.equal(classify_steps(model, images, (5,), 3, first, first_step=4)[0], second)
     assert torch.equal(first[:, :2], state_from_image(images, 13)[:, :2])  # the ink stays
     with pytest.raises(InputError, match="this model grows pictures: give a self"):

@@ -80,16 +80,7 @@ def test_a_picture_is_regrown_from_its_label_and_the_style_inferred_from_it():
     for sample, ink in enumerate((2 / 16, 5 / 16 + 1 / 4, 10 / 16 - 1 / 4)):
         assert torch.equal(given[0, sample, 0], bar(ink))
     given += 1  # an ordinary tensor, which may be edited
-
-
-def test_styles_are_measured_in_the_fitted_gaussian():
-    model = toy_model(style_ink=(0.5,))
-    toy.known_code(model, [3.0], [0.0])
-    model.conditioning.mean[2], model.conditioning.scale_tril[2] = 1.0, 4.0
-    assert behaviour.infer_styles(model, bars([2, 3])).tolist() == [[0.5], [3.0]]
-    model.conditioning.temperature.fill_(0.5)
-    assert behaviour.infer_styles(model, bars([2])).tolist() == [[1.0]]
-    assert behaviour.infer_styles(NCA(MNIST, channels=3), bars([2, 3])) is None
+    assert behaviour.infer_styles(NCA(MNIST, channels=3), pictures) is None
 
 
 @pytest.mark.parametrize("batch", [250, 7, 6, 3, 1])
@@ -135,6 +126,8 @@ def test_ink_iou_by_hand():
 
 def test_all_metrics_by_hand(monkeypatch):
     monkeypatch.setattr(metrics, "BATCH", 2)
+    far = torch.tensor([5.0, -3.0])
+    assert metrics.squared_error(far, torch.tensor([0.5, 0.25])) == (0.5**2 + 0.25**2) / 2
     pictures = bars([3, 9, 0], (1.0, *LABEL_INK[1:9], 0.75))
     grown = pictures.images.clone()
     grown[0, 0, 0, 0] = 0.5  # half a pixel of ink where none is
@@ -322,7 +315,8 @@ def test_healing_continues_the_growth_with_its_fire_masks_and_style():
     calls = toy.spy(model)
     results = regeneration(model, pictures, grown, 8, 3)
     assert [row["before"] for row in results.values()] == [right(WIDTH)] * 11
-    assert len(calls) == 11
+    assert list(regeneration(model, pictures, grown, 8, 3, ("none", "disc"))) == ["none", "disc"]
+    assert len(calls) == 13
     for call in calls:
         assert (call.steps, call.record_steps, call.first_step) == (256, (64, 256), 8)
         assert torch.equal(call.rng_seeds, rng_seeds(2, 3, 0))
@@ -374,7 +368,7 @@ def test_ink_is_clipped_before_it_is_classified(ink, forget):
     """Of a model that draws too bold, and of one that ends at -1/2; Gaussians leave the range."""
     model = toy_model(ink, forget=forget, loss_steps=(12,))
     data = toy_data([0, 1] * 4, 1.0)
-    data.train.images[::2] = 1.0  # far from the mean
+    data.train.images[::3] = 1.0  # far from the mean
     measure(regrow(model, data.test, (12,))[0, :, :1], data.test, Strict())
     switched(model, classifier=Strict())
     samples.samples(model, data, data.test, 0, Strict())
@@ -603,8 +597,8 @@ def toy_world(monkeypatch):
 
     monkeypatch.setattr(baselines, "class_pca", class_means)
     monkeypatch.setattr(samples, "class_pca", class_means)
-    monkeypatch.setattr(evaluation, "classifier_for", lambda spec: Toy())
-    monkeypatch.setattr(evaluation, "decoder_for", lambda spec: ToyDecoder())
+    monkeypatch.setattr(evaluation, "classifier_for", {MNIST: Toy()}.get)
+    monkeypatch.setattr(evaluation, "decoder_for", {MNIST: ToyDecoder()}.get)
     monkeypatch.setattr(evaluation, "FEATURES", 8)
     monkeypatch.setattr(samples, "SWITCH_STEPS", 2)
     monkeypatch.setattr(samples, "SWITCH_STYLES", 2)
@@ -640,6 +634,8 @@ def test_an_evaluation_by_hand(toy_world):
     rows = results["baselines"]
     assert rows["black"]["pixel_accuracy"] == rows["conv_decoder"]["pixel_accuracy"] == right(15)
     assert rows["class_mean"]["pixel_accuracy"] == 1.0
+    for row in (rows["class_mean"], results["per_digit"]["0"]):
+        assert row["classifier_accuracy"] == 0.0  # as bold as a 9
     assert [row.get("numbers") for row in rows.values()] == [None] * 4 + [3, 7]
     assert rows["conv_decoder"]["trained_on"] == "toys"
     assert results["persistence"] == {name: right(5) for name in ("1x", "4x", "10x")}
@@ -650,6 +646,7 @@ def test_an_evaluation_by_hand(toy_world):
     assert results["switching"] == samples.switching(model, 8, 0, Toy())
     assert results["samples"] == samples.samples(model, data, data.test, 0, Toy())
     assert toy_world[0] == (data.train, 3)
+    assert type(results["style_parameters"]) is int
     assert json.loads(json.dumps(results, allow_nan=False)) == results
 
 
@@ -719,13 +716,15 @@ def test_a_model_without_conditioning_has_no_labels_to_switch(toy_world):
     assert results["pixel_accuracy"] == results["baselines"]["black"]["pixel_accuracy"]
 
 
-def test_a_restorer_switches_nothing_and_has_no_samples(toy_world):
+def test_a_restorer_switches_nothing_and_has_no_samples(toy_world, monkeypatch):
+    monkeypatch.setattr(evaluation, "SUBSET", 3)
     data = toy_data([0, 1] * 5, INKS)
+    data.test.images[-1, 0, 5:20, 5:20] = 1.0  # one that the blur leaves visible
     results = evaluate(restorer(), data)
     assert results["task"] == "restore"
     assert results["pixel_accuracy"] == pixel_accuracy(box_blur(data.test.images), data.test.images)
     assert not results.keys() & {"switching", "samples"}
-    assert results["other_blurs"] == other_blurs(restorer(), data.test, 0)
+    assert results["other_blurs"] == other_blurs(restorer(), data.test.limit(3), 0)
     assert list(results["regeneration"]) == ["square"]  # what is erased can't be known any more
     assert results["baselines"]["class_pca"]["numbers"] == 16
     assert toy_world == [(data.train, 16)]

@@ -1,7 +1,7 @@
 """Baselines: what a picture of the same digit costs without any growing.
 
 On MNIST an all-black picture has 87 % of its pixels right. A metric says something about a model
-only beside these, so they are computed from the same pictures whenever a model is evaluated.
+only compared with these, so they are computed from the same pictures whenever a model is evaluated.
 """
 
 from __future__ import annotations

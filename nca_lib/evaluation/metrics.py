@@ -1,7 +1,7 @@
 """Metrics: how good grown pictures are, one by one and as a set.
 
 Pixel accuracy is flattered by the background (an all-black digit has 87 %), so ink IoU, SSIM and
-the classifier stand beside it.
+the classifier are reported with it.
 """
 
 from __future__ import annotations
