@@ -131,7 +131,7 @@ def test_a_killed_process_goes_on_bit_for_bit(tmp_path, whole, name):
     assert not (tmp_path / "unified.safetensors").exists()
     again = start_training(tmp_path)
     resumed_at = int(again.stdout.readline()) - 1
-    assert resumed_at in ([40] if name == "SIGKILL" else range(50, 400))
+    assert resumed_at in ([40] if name == "SIGKILL" else range(50, 60))
     again.communicate()
     assert again.returncode == 0
     assert_same_run(whole, run_file(tmp_path))

@@ -65,30 +65,43 @@ def file_of(path) -> str:
     return base64.b64encode(resolve(path).read_bytes()).decode()
 
 
-@torch.inference_mode()
-def compare(page, path, start, seeds, *acts) -> torch.Tensor:
-    """Check that states are PyTorch's after each act: labels, styles, steps, and a disc to erase.
-
-    One in ten may be further apart: some growths amplify what rounding leaves.
-    """
-    model, state, made = load(path), start, 0
-    cases = [{"height": start.shape[2], "width": start.shape[3], "start": packed(start[b]),
-              "seed": str(int(seeds[b])), "acts": []} for b in range(len(start))]  # fmt: skip
+def perform(model, state, seeds, acts) -> list[torch.Tensor]:
+    """The states `[B, C, H, W]` after each act: labels, styles, steps, and a disc to erase."""
+    states, made = [], 0
     for labels, styles, steps, damage in acts:
         if damage:
             state = erase(state, disc(*torch.tensor(damage)[:, None], tuple(state.shape[2:])))
         condition = model.condition(labels, styles)
         state = model.rollout(state, condition, steps, seeds, first_step=made)[0]
+        states.append(state)
         made += steps
+    return states
+
+
+@torch.inference_mode()
+def compare(page, path, start, seeds, *acts) -> torch.Tensor:
+    """Check that the live model's states are PyTorch's after each act; the last of them.
+
+    A growth may be so sensitive that PyTorch's own float32 is off its float64 by more than that:
+    there, and in no more than a tenth of the cases, twice that is the measure.
+    """
+    model = load(path)
+    states = perform(model, start, seeds, acts)
+    exact = perform(model.double(), start.double(), seeds, acts)
+    rounding = [(s - e).abs().amax((1, 2, 3)) for s, e in zip(states, exact, strict=True)]
+    cases = [{"height": start.shape[2], "width": start.shape[3], "start": packed(start[b]),
+              "seed": str(int(seeds[b])), "acts": []} for b in range(len(start))]  # fmt: skip
+    for (labels, styles, steps, damage), state in zip(acts, states, strict=True):
         for b, case in enumerate(cases):
             style = None if styles is None else packed(styles[b])
             act = {"label": int(labels[b]), "style": style, "steps": steps, "damage": damage}
             case["acts"].append(act | {"state": packed(state[b])})
     follow = "([file, cases]) => { const m = model(file); return cases.map((c) => follow(m, c)); }"
     apart = torch.tensor(page.evaluate(follow, [file_of(path), cases]))  # [B, acts]
-    assert apart.max() < 100 * CLOSE, apart
+    allowed = (2 * torch.stack(rounding, 1)).clamp(min=CLOSE)  # [B, acts]
+    assert (apart <= allowed).all(), (apart, allowed)
     assert (apart > CLOSE).float().mean() <= 0.1, apart
-    return state
+    return states[-1]
 
 
 SIZES = [(28, 28), (40, 32), (57, 57)]
