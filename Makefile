@@ -1,7 +1,7 @@
 # The tasks, one a line. tasks.py does them all and needs neither make nor a shell:
 # `python tasks.py run`. `make PYTHON=/path/to/python run` chooses the Python of .venv.
 help: ## show this list
-setup: ## install the locked packages into .venv; the other tasks do it when needed
+setup: ## install all packages into .venv; the other tasks install what they need
 run: ## train, evaluate and draw, on the embedded sample: under ten minutes
 test: ## lint, all tests, and all notebooks
 lab: ## open JupyterLab at the first chapter

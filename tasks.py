@@ -1,8 +1,9 @@
 """Set up, run and test nca_lib with nothing but Python: `python tasks.py TASK`.
 
-Every task first installs the locked packages into .venv, where they are missing. The Makefile calls
-the tasks by name and describes them; `python tasks.py help` shows that list. PYTHON=/path/to/python
-chooses the Python of .venv. This file itself also starts on Pythons too old for nca_lib.
+Every task first installs what it needs into .venv, in the locked versions, and no more. The
+Makefile calls the tasks by name and describes them; `python tasks.py help` shows that list.
+PYTHON=/path/to/python chooses the Python of .venv. This file also starts on Pythons that are too
+old for nca_lib.
 """
 
 import os
@@ -24,21 +25,24 @@ PROBE = """import sys, platform, venv, ensurepip
 sys.exit(not ({} <= sys.version_info[:2] <= {} and sys.maxsize > 2**32
               and (sys.platform, platform.machine()) != ("darwin", "x86_64")))"""
 
-# GB that have to be free for a set-up from nothing, CUDA's libraries and pip's cache among it.
+# GB that have to be free for a set-up from nothing, CUDA's libraries and a cache among it.
 ROOM = 13 if sys.platform == "linux" else 4
 ADVICE = f"""Set-up needs up to {ROOM} GB for a while: make room, or choose another folder
-for temporary files with TMPDIR, then start again. On Linux 2 GB do, without CUDA: see README."""
+for temporary files with TMPDIR, then start again."""
+NO_CPU_BUILD = """PyTorch's CPU build can't be reached: taking the usual one, which brings 3 GB of
+libraries for NVIDIA's GPUs that nothing will use."""
 
 LINT = ["-m ruff check .", "-m ruff format --check ."]
 NBVAL = (
     "--nbval --nbval-current-env --nbval-cell-timeout=300 "
     "--nbval-sanitize-with=tests/nbval_sanitize.cfg"
 )
+SPREAD = "-n auto --maxprocesses 4 --dist loadfile"  # a file of tests is run by one process
 EVALUATE = "-m nca_lib evaluate --preset full --json experiments/results"
 MODELS = [(model, seed) for seed in range(3) for model in ("unified", "restore", "reader")]
 COMMANDS = {  # tasks that are no more than commands of .venv's Python
     "run": ["-m nca_lib run --preset quick --resume"],
-    "test": [*LINT, "-m pytest -q tests", f"-m pytest -q {NBVAL} notebooks"],
+    "test": [*LINT, f"-m pytest -q {SPREAD} tests", f"-m pytest -q {SPREAD} {NBVAL} notebooks"],
     # It serves the whole repository, for the chapters link to what is outside their folder.
     "lab": ["-m jupyterlab --ServerApp.root_dir=. notebooks/01_anatomy_of_a_rule.ipynb"],
     "notebooks": ["tools/run_notebooks.py"],
@@ -54,6 +58,9 @@ COMMANDS = {  # tasks that are no more than commands of .venv's Python
     "lint": LINT,
     "format": ["-m ruff check --fix .", "-m ruff format ."],
 }
+EXTRAS = {"": None, "run": ".", "lab": ".[notebooks]", "all": ".[notebooks,test,site]"}
+EXTENTS = list(EXTRAS)  # each holds those before it
+NEEDS = {"run": "run", "results": "run", "weights": "run", "lab": "lab"}  # the others: all
 running, signals = [], []
 
 
@@ -131,10 +138,37 @@ def make_venv():
     run(*command, "-m", "venv", VENV)
 
 
-def pip_install(python, *what):
-    code = run(python, "-m", "pip", "install", "--quiet", *what, check=False)
+def has_nvidia():
+    """Whether an NVIDIA GPU answers."""
+    try:
+        return subprocess.call(["nvidia-smi"], stdout=subprocess.DEVNULL) == 0
+    except OSError:
+        return False
+
+
+def find_uv(python):
+    """uv, which installs in a quarter of pip's time: the one on the PATH, or a new one in .venv."""
+    own = python.with_name("uv.exe" if os.name == "nt" else "uv")
+    if not (shutil.which("uv") or own.exists()):
+        run(python, "-m", "pip", "install", "--quiet", "uv", check=False)
+    return shutil.which("uv") or (str(own) if own.exists() else None)
+
+
+def install(python, *what):
+    """By uv if it can be had, else by pip; without an NVIDIA GPU PyTorch's CPU build, if it can."""
+    uv, code = find_uv(python), 1
+    if uv:
+        command = [uv, "pip", "install", "--quiet", "--python", str(python), *what]
+        if sys.platform == "linux" and not has_nvidia():
+            slim = subprocess.run([*command, "--torch-backend=cpu"], cwd=str(ROOT), stderr=-1)
+            if not slim.returncode:
+                return
+            print(NO_CPU_BUILD, flush=True)
+        code = run(*command, check=False)
     if code:
-        # pip unpacks in the folder for temporary files, which may be another disk.
+        code = run(python, "-m", "pip", "install", "--quiet", *what, check=False)
+    if code:
+        # Packages are unpacked in the folder for temporary files, which may be another disk.
         for folder in dict.fromkeys([str(ROOT), tempfile.gettempdir()]):
             free = shutil.disk_usage(folder).free / 1e9
             if free < ROOM:
@@ -142,20 +176,25 @@ def pip_install(python, *what):
         sys.exit(code)
 
 
-def setup():
+def setup(extent="all"):
+    """Install what a task needs, unless it is there."""
     stamp, python, settings = VENV / ".installed", interpreter(VENV), VENV / "pyvenv.cfg"
+    done = ""
     if python.exists() and fresh(stamp, ROOT / "requirements.lock", ROOT / "pyproject.toml"):
+        done = stamp.read_text(encoding="utf-8")
+    if EXTENTS.index(extent) <= EXTENTS.index(done if done in EXTENTS else ""):
         return
     # One that uv made has no pip, and is as its owner wants it.
-    if not (settings.exists() and re.search("^uv = ", settings.read_text(encoding="utf-8"), re.M)):
+    if settings.exists() and re.search("^uv = ", settings.read_text(encoding="utf-8"), re.M):
+        extent = "all"
+    else:
         if not works([python], probe="import pip\n" + PROBE):
             make_venv()
-        print("Installing what requirements.lock names takes minutes, once.", flush=True)
-        pip_install(python, "-r", "requirements.lock")
-        pip_install(python, "--no-deps", "-e", ".")
+        print(f"Installing what `make {extent}` needs takes minutes, once.", flush=True)
+        install(python, "-c", "requirements.lock", "-e", EXTRAS[extent])
     # Builds the compiled kernels, so that nobody waits for them later.
     run(python, "-m", "nca_lib", "info", check=False)
-    stamp.touch()
+    stamp.write_text(extent, encoding="utf-8")
 
 
 def bench():
@@ -200,7 +239,7 @@ TASKS = [*FUNCTIONS, *COMMANDS]
 def perform(task):
     if task in FUNCTIONS:
         return FUNCTIONS[task]()
-    setup()
+    setup(NEEDS.get(task, "all"))
     if task in ("test", "notebooks", "site"):  # the same numbers everywhere
         os.environ["OMP_NUM_THREADS"] = "1"
     for command in COMMANDS[task]:

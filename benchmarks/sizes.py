@@ -9,6 +9,7 @@ import time
 
 from nca_lib.model import NCA
 from nca_lib.rollout import compiled_is_faster
+from nca_lib.rollout.plan import weights_of
 from nca_lib.spec import MNIST
 
 import torch
@@ -49,7 +50,8 @@ class Work:
     def choice(self) -> str:
         """The engine that "auto" chooses."""
         with torch.set_grad_enabled(self.learns):
-            weights = self.model.weights(self.condition, len(self.state))
+            sobel = self.model.config.perception == "sobel"
+            weights = weights_of(self.model, self.condition, len(self.state), sobel)
             return "compiled" if compiled_is_faster(self.state, weights) else "sparse"
 
     def seconds(self, engine: str) -> float:

@@ -22,7 +22,7 @@ BASE = "everything"
 MODEL = replace(PRESETS["quick"].model, hidden=128)
 VARIANTS = {  # changes of the model, changes of the training
     BASE: ({}, {}),
-    "loss at the last step only": ({}, {"loss_steps": (32,), "loss_weights": (1.0,)}),
+    "loss at the last step only": ({}, {"loss_steps": (32,)}),
     "no pool": ({}, {"pool_share": 0.0}),
     "no damage": ({}, {"damage": 0.0}),
     "no positional channels": ({}, {"position_weight": 0.0}),

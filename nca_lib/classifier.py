@@ -59,29 +59,27 @@ def load_classifier(file: Path | None = None) -> Classifier:
     return load_network(path, KIND, lambda metadata: Classifier(read_spec(metadata)))
 
 
-def classifier_for(spec: ImageSpec, file: Path | None = None) -> Classifier | None:
-    """The classifier in a file, or the shipped one if it knows these classes; else None.
-
-    Raises:
-        InputError: a file that can't be used, or whose classifier knows different pictures.
-    """
-    if file is None and spec != MNIST:
-        return None
-    classifier = load_classifier(file)
-    if classifier.spec != spec:
-        names = ", ".join(classifier.spec.classes[:3])
-        raise InputError(f"{file} classifies {names}, ...: train a classifier for your pictures")
-    return classifier
+def classifier_for(spec: ImageSpec) -> Classifier | None:
+    """The shipped classifier, if it knows these classes; else None."""
+    return load_classifier() if spec == MNIST else None
 
 
 def perceptual_network(spec: ImageSpec, file: Path | None = None) -> Classifier:
-    """The classifier in whose features training compares pictures; raises as `classifier_for`."""
+    """The classifier in whose features training compares pictures: the shipped one, or a file's.
+
+    Raises:
+        InputError: none ships for these pictures; a file of a classifier of different ones.
+    """
     if file is None and spec != MNIST:
         raise InputError(
             "perceptual_weight can't take effect: no perceptual network ships for these pictures; "
             "choose perceptual_weight 0, or train one (nca_lib.classifier.train_classifier)"
         )
-    return classifier_for(spec, file or shipped_file("perceptual"))
+    network = load_classifier(file or shipped_file("perceptual"))
+    if network.spec != spec:
+        names = ", ".join(network.spec.classes[:3])
+        raise InputError(f"{file} classifies {names}, ...: train a classifier for your pictures")
+    return network
 
 
 def save_network(path: Path, kind: str, network: nn.Module, metadata: dict) -> None:

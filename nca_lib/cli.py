@@ -27,7 +27,7 @@ from nca_lib.spec import MNIST, ImageSpec
 from nca_lib.training import Outputs, TrainingConfig, TrainingDiverged, train
 from nca_lib.training.distributed import Distributed
 from nca_lib.training.presets import PAINT, PRESETS
-from nca_lib.training.pretrain import initial_model, load_digit_models, merge, pretrain
+from nca_lib.training.pretrain import Merging, initial_model, load_digit_models, merge, pretrain
 from nca_lib.training.tasks import Classify, task_of
 from nca_lib.visual.plots import growth_strip, save_figure, save_gif
 
@@ -146,7 +146,7 @@ class Pretrain(Training):
 class Finetune(Training):
     """Merge the pretrained models into one and train it on all classes: the unified model."""
 
-    merge: Literal["mean", "last", "scratch"] | None = None  # how ten models become one: mean
+    merge: Merging | None = None  # how ten models become one: mean
     start: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """Folder with digit-0 ... digit-9 (default: --out), or a model to train further."""
 
@@ -193,7 +193,7 @@ class Paint(Training):
     preset: Suppress[Fixed[PresetName]] = "quick"
     out: Path | None = Path("runs/paint")  # folder for all that is written
 
-    name, usual = "paint", staticmethod(lambda preset: (PAINT.model, PAINT.training))
+    name, usual = "paint", staticmethod(lambda preset: PAINT)
 
     def work(self, config: TrainingConfig, data: Dataset, device, **options) -> list[Path]:
         files = super().work(config, data, device, **options)
@@ -346,12 +346,15 @@ class Info:
     def __call__(self) -> None:
         from nca_lib.rollout import compiled
 
-        ready, why = compiled.available()
-        kept = compiled.cache_folder() if compiled.cached() else "memory only"
+        (ready, why), place = compiled.available(), "memory only"
+        if ready:
+            from nca_lib.rollout import kept  # it needs numba
+
+            place = kept.cache_folder() if kept.is_kept() else place
         slow = f"sparse, in plain PyTorch: two to ten times as slow ({why})"
         python, gpu = platform.python_version(), torch.cuda.is_available()
         print(f"nca_lib   {__version__}, Python {python}, PyTorch {torch.__version__}")
-        print(f"rollout   {f'compiled by numba, kept in {kept}' if ready else slow}")
+        print(f"rollout   {f'compiled by numba, kept in {place}' if ready else slow}")
         print(f"threads   {torch.get_num_threads()} of {os.cpu_count()} cores")
         print(f"GPU       {torch.cuda.get_device_name() if gpu else 'none'}")
         print(f"NCA_DATA  {os.environ.get('NCA_DATA', 'not set')}")

@@ -83,21 +83,6 @@ def as_styles(style, count: int, length: int, like: Tensor) -> Tensor:
     return tensor
 
 
-def as_record_steps(record_steps, steps: int) -> tuple[int, ...]:
-    """The steps to record, increasing, from 1 to `steps`: a number or several; None: the last."""
-    if record_steps is None:
-        return (steps,)
-    several = hasattr(record_steps, "__iter__") and getattr(record_steps, "ndim", 1)
-    wanted = tuple(
-        as_whole(t, "a step to record") for t in (record_steps if several else [record_steps])
-    )
-    if not wanted or list(wanted) != sorted(set(wanted)):
-        raise InputError(f"steps to record are {list(wanted)}: give increasing numbers")
-    if wanted[0] < 1 or wanted[-1] > steps:
-        raise InputError(f"steps to record are {list(wanted)}: they go from 1 to {steps}")
-    return wanted
-
-
 def check_images(images, spec: ImageSpec) -> Tensor:
     """The images, if they are float `[N, I, H, W]` in [0, 1] of this spec; else an InputError."""
     images, wanted = as_tensor(images, "images"), (spec.channels, *spec.size)

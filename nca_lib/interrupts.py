@@ -20,9 +20,9 @@ SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 class Stopped(Exception):
     """Somebody asked to stop, and what was done until then is saved."""
 
-    def __init__(self, message: str, number: int = signal.SIGINT):
+    def __init__(self, message: str, number: int | None = None):
         super().__init__(message)
-        self.number = number  # of the signal
+        self.number = number or signal.SIGINT  # of the signal
 
 
 def end(number, frame) -> None:
@@ -61,8 +61,8 @@ def handled_by(handler):
     if threading.current_thread() is not threading.main_thread():
         yield {}  # signals are the main thread's business
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    before = {n: old for n, old in before.items() if old not in (signal.SIG_IGN, None)}
+    usual = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {n: old for n, old in usual.items() if old not in (signal.SIG_IGN, None)}
     try:
         for number in before:
             signal.signal(number, handler)

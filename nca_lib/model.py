@@ -10,23 +10,21 @@ inference use: the same mathematics, computed only where something can change.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 from nca_lib.conditioning import Conditioning, StyleCode, StyleEncoder
-from nca_lib.inputs import InputError, as_labels, as_record_steps, as_tensor, as_whole
-from nca_lib.rollout import Plan, Weights, roll_out
-from nca_lib.rollout.fire import rng_seeds as make_rng_seeds
+from nca_lib.inputs import InputError, as_labels, as_tensor, as_whole
+from nca_lib.rollout import roll_out
+from nca_lib.rollout.plan import as_rng_seeds, check_inputs, make_plan
 from nca_lib.spec import ImageSpec
-from nca_lib.state import ALIVE_THRESHOLD, alive_mask, seed_state
+from nca_lib.state import alive_mask, seed_state
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 GRADIENT_GAIN = 3  # Sobel gradients are faint: thrice the initial weight learns faster
-OVERRIDABLE = ("perceive", "update", "step")
 
 
 @dataclass(frozen=True)
@@ -128,13 +126,18 @@ class NCA(nn.Module):
         named = self.named_parameters()
         return sum(p.numel() for name, p in named if not name.startswith("encoder."))
 
+    @property
+    def style_parameters(self) -> int:
+        """How many numbers the Gaussians of the styles have: means and triangular factors."""
+        length = self.config.style_dim
+        return len(self.spec.classes) * length * (length + 3) // 2
+
     # ---- one step --------------------------------------------------------------------------------
 
     def seed(self, count: int = 1, at: tuple[int, int] | None = None) -> Tensor:
         """States `[count, C, H, W]` with one living cell each; `at` is its (row, column)."""
-        return seed_state(self.spec, self.config.channels, as_whole(count, "count"), at).to(
-            self.hidden.weight
-        )
+        state = seed_state(self.spec, self.config.channels, as_whole(count, "count"), at)
+        return state.to(self.kernels)
 
     def condition(self, labels, style: Tensor | None = None) -> Tensor | None:
         """The condition `[B, D]` of labels `[B]` (numbers or names) and styles `[B, S]`.
@@ -212,16 +215,9 @@ class NCA(nn.Module):
             InputError: steps out of range, shapes or types that do not match, autocast, an engine
                 that can't run here.
         """
-        steps = as_whole(steps, "steps", least=1)
-        record_steps = as_record_steps(record_steps, steps)
-        condition = self._check(state, condition)
-        plan = Plan(
-            steps=steps, record_steps=record_steps,
-            first_step=as_whole(first_step, "first_step"), fire_rate=self.config.fire_rate,
-            sobel=self._sees_sobel(), frozen=self.config.frozen, alive_channel=self.spec.alive,
-            alive_threshold=ALIVE_THRESHOLD,
-        )  # fmt: skip
-        seeds = self._rng_seeds(rng_seeds, state)
+        condition = check_inputs(self, state, condition)
+        plan = make_plan(self, steps, record_steps, first_step)
+        seeds = as_rng_seeds(rng_seeds, state)
         return roll_out(self, state, condition, plan, seeds, engine)
 
     def forward(
@@ -282,7 +278,7 @@ class NCA(nn.Module):
         """
         if self.encoder is None:
             raise InputError("this model has no styles: it can't grow a picture in its own")
-        images = as_tensor(picture, "picture").to(self.hidden.weight)
+        images = as_tensor(picture, "picture").to(self.kernels)
         images = images.reshape(-1, *images.shape[-3:]) if images.dim() > 2 else images[None, None]
         style = self.infer_style(images, label)  # [1, S]
         labels = as_labels(label if labels is None else labels, self.spec.classes)
@@ -295,7 +291,7 @@ class NCA(nn.Module):
         """The styles `[B, S]` of pictures `[B, I, H, W]`; None for a model without styles."""
         if self.encoder is None:
             return None
-        labels = as_labels(labels, self.spec.classes, self.hidden.weight.device)
+        labels = as_labels(labels, self.spec.classes, self.kernels.device)
         return self.conditioning.style_of(self.encoder(images, labels).mean, labels)
 
     @torch.no_grad()
@@ -321,82 +317,6 @@ class NCA(nn.Module):
 
         save_model(path, self)
 
-    # ---- checks and the fast path ----------------------------------------------------------------
-
-    def weights(self, condition: Tensor | None, batch: int) -> Weights | None:
-        """The update rule as the fast engines want it; None if somebody has replaced part of it.
-
-        They perceive the cell itself and two Sobel gradients without their factor 1/8, or all nine
-        neighbours: any other 3x3 kernels are nine weights each, and join the hidden layer.
-        """
-        if not self._is_standard():
-            warn_once(type(self).__name__)
-            return None
-        kernels, hidden, c = self.kernels, self.hidden.weight, self.config.channels
-        hidden = hidden.unflatten(1, (len(kernels), c))  # [D, K, C]
-        if self._sees_sobel():
-            hidden = hidden * kernels.new_tensor([1, 1 / 8, 1 / 8])[:, None]  # [D, 3, C]
-        else:
-            hidden = torch.einsum("dkc,kn->dnc", hidden, kernels.flatten(1))  # [D, 9, C]
-        bias = self.hidden.bias.expand(batch, -1)
-        if condition is not None:
-            bias = self.hidden.bias + self.from_condition(condition)
-        output = self.output.weight
-        if self.config.frozen:
-            output = output * self.free[:, :, 0]
-        return Weights(hidden.flatten(1), bias, output)
-
-    def _is_standard(self) -> bool:
-        layers = [x for x in (self.hidden, self.from_condition, self.output) if x is not None]
-        plain = all(type(layer) is nn.Linear for layer in layers) and self.output.bias is None
-        inherited = all(getattr(type(self), m) is getattr(NCA, m) for m in OVERRIDABLE)
-        return plain and inherited and not self.__dict__.keys() & {*OVERRIDABLE}
-
-    def _sees_sobel(self) -> bool:
-        """Whether the kernels are Sobel's; looked up anew only when they have changed."""
-        key = id(self.kernels), None if self.kernels.is_inference() else self.kernels._version
-        if self.__dict__.get("_seen", (None,))[0] != key:
-            sobel = perception_kernels("sobel").to(self.kernels)
-            self.__dict__["_seen"] = key, torch.equal(self.kernels, sobel)
-        return self.__dict__["_seen"][1]
-
-    def _rng_seeds(self, seeds, state: Tensor) -> Tensor:
-        if isinstance(seeds, int):
-            return make_rng_seeds(len(state), seeds).to(state.device)
-        seeds = as_tensor(seeds, "rng_seeds")
-        whole = not (seeds.is_floating_point() or seeds.is_complex() or seeds.dtype == torch.bool)
-        if not whole or seeds.shape != (len(state),) or (seeds < 0).any():
-            raise InputError(f"rng_seeds: want whole numbers [{len(state)}], >= 0, one per sample")
-        return seeds.to(state.device, torch.int64)
-
-    def _check(self, state: Tensor, condition: Tensor | None) -> Tensor | None:
-        """The condition of each sample, once it is sure that the rollout can be computed."""
-        c, own = self.config.channels, self.hidden.weight
-        if state.dim() != 4 or state.shape[1] != c or not (state.shape[2] and state.shape[3]):
-            raise InputError(
-                f"state has shape {list(state.shape)}: this model wants [B, {c}, H, W]"
-            )
-        if torch.is_autocast_enabled(state.device.type):
-            raise InputError("a rollout computes in float32 or float64: call it outside autocast")
-        if (condition is None) != (self.from_condition is None):
-            needs = "needs" if condition is None else "takes no"
-            raise InputError(f"this model {needs} condition: see model.condition(labels)")
-        given = {"state": state}
-        if condition is not None:
-            length = self.from_condition.in_features
-            if condition.shape not in [(len(state), length), (1, length)]:
-                want = [len(state), length]
-                raise InputError(f"condition has shape {list(condition.shape)}: want {want}")
-            condition = condition.expand(len(state), -1)
-            given["condition"] = condition
-        for name, tensor in given.items():
-            if (tensor.dtype, tensor.device) != (own.dtype, own.device):
-                raise InputError(
-                    f"{name} is {tensor.dtype} on {tensor.device}, the model {own.dtype} on "
-                    f"{own.device}: convert one of them, as in {name}.to(model.kernels)"
-                )
-        return condition
-
 
 def make_config(spec: ImageSpec, config: ModelConfig | None, settings: dict) -> ModelConfig:
     """The configuration given whole or as keywords, if it fits the pictures."""
@@ -414,17 +334,3 @@ def make_config(spec: ImageSpec, config: ModelConfig | None, settings: dict) -> 
             f"channels is {config.channels}: {spec.channels} of ink and an alive one are the least"
         )
     return config
-
-
-_warned = set()
-
-
-def warn_once(name: str) -> None:
-    """Say once per class that the fast path is left."""
-    if name not in _warned:
-        _warned.add(name)
-        warnings.warn(
-            f"{name} has its own perceive, update, step or layers: its rollouts take the dense "
-            "step, which is several times slower",
-            stacklevel=5,
-        )

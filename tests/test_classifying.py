@@ -1,6 +1,5 @@
 """Self-classifying models: votes and how they are counted, by hand; and how they learn."""
 
-import json
 from dataclasses import replace
 
 from nca_lib.checkpoint import load
@@ -63,7 +62,6 @@ def toy_classifying():
     model.hidden.weight.copy_(seen.flatten(1))
     model.hidden.bias.copy_(bias)
     model.output.weight.copy_(update)
-    model.metadata["sha256"] = "abc"
     return model
 
 
@@ -94,7 +92,6 @@ def test_votes_are_counted_by_hand():
     assert torch.equal(votes(states.expand(4, 3, 5, 2, 3), SMALL)[1], states[:, 2:])
     tally = count_votes(states, images, SMALL)
     assert tally.tolist() == [[1, 0, 2], [0, 1, 0], [0, 0, 0]]
-    assert not tally.is_floating_point()
     images, states = torch.ones(1, 1, 2, 3), torch.zeros(1, 5, 2, 3)
     states[0, 3:, 0, 0] = 1.0
     assert count_votes(states, images, SMALL).tolist() == [[5, 1, 0]]  # of equal ones the first
@@ -131,21 +128,17 @@ def test_a_picture_is_replaced_under_cells_that_keep_their_memory():
     new[0, 0, ROW, COLUMN : COLUMN + 3] = new[0, 0, 2, 2] = 0.5
     states = torch.full((1, 13, 28, 28), 0.25)
     states[:, :2] = state_from_image(old, 13)[:, :2]
-    kept = states.clone()
     later = classify_steps(model, new, (3,), states=states)[0]
     assert torch.equal(later[:, :2], state_from_image(new, 13)[:, :2])
     near = torch.nn.functional.max_pool2d(new, 3, 1, 1)[0, 0] > 0  # other cells are dead
     assert torch.equal(later[0, 2:], (0.25 * near).expand(11, 28, 28))
-    assert torch.equal(states, kept)
 
 
 def test_classifying_follows_its_seeds_and_can_be_continued():
     model, images = untrained(std=0.1), bars([0, 1]).images
     first, second = classify_steps(model, images, (4, 9), 3)
     assert torch.equal(classify_steps(model, images, (9,), rng_seeds(2, 3))[0], second)
-    assert not torch.equal(classify_steps(model, images, (9,), 4)[0], second)
-    again = classify_steps(model, images, (9,), 0)
-    assert torch.equal(classify_steps(model, images, (9,)), again)
+    assert not torch.equal(classify_steps(model, images, (9,))[0], second)
     assert torch.equal(classify_steps(model, images, (5,), 3, first, first_step=4)[0], second)
     assert torch.equal(first[:, :2], state_from_image(images, 13)[:, :2])  # the ink stays
     with pytest.raises(InputError, match="this model grows pictures: give a self"):
@@ -163,15 +156,12 @@ def test_classifying_is_measured_by_hand():
     assert results["after_60_steps"] == results["after_200_steps"] == wanted
     order = torch.randperm(5, generator=torch.Generator().manual_seed(6)).tolist()
     under = [now for then, now in enumerate(order) if now != then]  # indices of the new pictures
-    assert len(under) > 0
-    right = {0: 0, 1: 5, 2: 15, 3: 15, 4: 15}
+    n, right = len(under), [0, 5, 15, 15, 15]
     assert results["replaced"] == {
-        "cells": pytest.approx(sum(right[index] for index in under) / 15 / len(under)),
-        "agree": pytest.approx(sum(index != 1 for index in under) / len(under)),
-        "majority": pytest.approx(sum(index > 1 for index in under) / len(under)),
-        "n": len(under),
-        "steps": 80,
-    }
+        "cells": pytest.approx(sum(right[index] for index in under) / 15 / n),
+        "agree": pytest.approx(sum(index != 1 for index in under) / n),
+        "majority": pytest.approx(sum(index > 1 for index in under) / n),
+    } | {"n": n, "steps": 80}
     alike = measure_classifying(untrained(), bars([3, 3]))  # nothing is replaced by another class
     assert alike["replaced"] == dict.fromkeys(RIGHT) | {"n": 0, "steps": 80}
 
@@ -182,11 +172,9 @@ def test_what_is_rolled_out_to_measure_classifying(monkeypatch):
     pictures.images[1:] = bar(radius=3)
     calls = toy.spy(model)
     whole = measure_classifying(model, pictures, 5)
-    calls = calls[:]
     order = torch.randperm(3, generator=torch.Generator().manual_seed(5))
     seeds = [rng_seeds(3, 5, purpose) for purpose in (3, 4)]
-    assert [len(call.state) for call in calls] == [2, 2, 1, 1]
-    for call, part in zip(calls, (slice(0, 2),) * 2 + (slice(2, 3),) * 2, strict=True):
+    for call, part in zip(calls[:], (slice(0, 2),) * 2 + (slice(2, 3),) * 2, strict=True):
         again = call.record_steps == (80,)
         assert (call.steps, call.record_steps) == ((80, (80,)) if again else (200, (60, 200)))
         assert (call.first_step, call.condition) == (0, None)
@@ -211,41 +199,28 @@ def test_an_evaluation_of_a_self_classifying_model():
         "seconds",
     ]  # fmt: skip
     assert [results[name] for name in ("n", "split", "seed", "task")] == [4, "test", 3, "classify"]
-    assert (results["weights"], results["data"]) == ("abc", "toy bars")
     assert results["parameters"] == 40 * 9 * 12 + 40 + 12 * 40
-    assert results["after_60_steps"] == results["after_200_steps"] == RIGHT
-    assert results["replaced"].items() >= RIGHT.items()
-    assert json.loads(json.dumps(results, allow_nan=False)) == results
-    assert results["replaced"]["n"] != measure_classifying(model, pictures, 0)["replaced"]["n"]
-    assert results["replaced"] == measure_classifying(model, pictures, 3)["replaced"]
-    assert evaluate(model, data, split="validation", limit=2)["n"] == 2
+    found = measure_classifying(model, pictures, 3)
+    assert found["after_60_steps"] == found["after_200_steps"] == RIGHT
+    assert {key: results[key] for key in found} == found
+    assert found["replaced"]["n"] != measure_classifying(model, pictures, 0)["replaced"]["n"]
 
 
 # --- learning to classify
 
 
-@pytest.fixture
-def pictures():
-    """Thirty pictures, all different, three of each label."""
+def test_a_pooled_sample_lies_on_the_ink_of_its_target():
+    """Two samples are new, one has a new picture and its old memory, one has lost its middle."""
     images = torch.rand(30, 1, 28, 28, generator=torch.Generator().manual_seed(3))
-    return Pictures(images * (images > 0.5), torch.arange(30) % 10)
-
-
-def full_run(config, pictures):
-    """A run whose pool is full: slot `i` holds picture `i`, and memories that are 1."""
-    run = Run.begin(untrained(), config, Hooks(), None, Distributed(), "auto")
-    slots = torch.arange(config.pool_size)
-    states = torch.ones(len(slots), 13, 28, 28)
+    pictures = Pictures(images * (images > 0.5), torch.arange(30) % 10)  # all different
+    config = replace(CONFIG, switch_share=0.5, damage=0.5, damage_kinds=("middle",))
+    run = Run(untrained(), config, Hooks(), None, Distributed(), "auto")
+    slots = torch.arange(config.pool_size)  # a full pool: slot `i` holds picture `i`
+    states = torch.ones(len(slots), 13, 28, 28)  # memories that are 1
     states[:, :2] = state_from_image(pictures.images[slots], 13)[:, :2]
     run.pool.put(slots, states, slots, torch.zeros(len(slots), 0))
     run.pool.filled = config.pool_size
-    return run
-
-
-def test_a_pooled_sample_lies_on_the_ink_of_its_target(pictures):
-    """Two samples are new, one has a new picture and its old memory, one has lost its middle."""
-    config = replace(CONFIG, switch_share=0.5, damage=0.5, damage_kinds=("middle",))
-    batch = draw_batch(full_run(config, pictures), pictures, config)
+    batch = draw_batch(run, pictures, config)
     assert (batch.fresh, batch.new) == (2, 3)
     wanted = state_from_image(pictures.images[batch.pictures], 13)
     assert torch.equal(batch.states[:, :2], wanted[:, :2])
@@ -267,17 +242,17 @@ def test_the_accuracy_is_the_share_of_right_votes():
 
 
 def test_the_losses_by_hand():
-    """Votes take the place of the ink, weighted as its steps are; and large states cost."""
+    """Votes take the place of the ink; and large states cost."""
     images, states = pictures_and_states()
     states[:, 2] = states[:, 2].clamp(max=3)  # one above the bound in fourteen cells of ninety
     frames, labels = torch.stack([states, states]), torch.tensor([2, 1, 0])
     frames[1, 1, 2:, 1, 1] = torch.tensor([1.0, 0.0, 0.0])
-    config = replace(CONFIG, loss_weights=(1.0, 3.0), overflow_weight=0.25, perceptual_weight=1.0)
+    config = replace(CONFIG, overflow_weight=0.25, perceptual_weight=1.0)
     model = NCA(SMALL, channels=5, label_dim=0)
     model.task = "classify"
     losses = task_of(model).losses(model, frames, images, labels, config, None)
     first, second = vote_error(frames, images, labels, SMALL).tolist()
-    assert losses.ink.item() == pytest.approx((first + 3 * second) / 4)
+    assert losses.ink.item() == pytest.approx((first + second) / 2)
     assert losses.overflow.item() == pytest.approx(0.25 * (14 + 1) / 90)
     assert not any(losses._replace(ink=0, overflow=0))
 

@@ -7,14 +7,14 @@ import json
 import os
 import shutil
 import struct
-import subprocess
 import sys
+from dataclasses import replace
 
-from nca_lib import load
-from nca_lib.checkpoint import MODEL, read_tensors, write_tensors
+from nca_lib import cli, load
+from nca_lib.__main__ import main
 from nca_lib.cli import commands, run_command
 from nca_lib.data import mnist
-from nca_lib.evaluation import report
+from nca_lib.evaluation import report, samples
 from nca_lib.model import ModelConfig
 from nca_lib.spec import MNIST
 from nca_lib.training.pretrain import initial_model
@@ -22,7 +22,6 @@ from nca_lib.training.pretrain import initial_model
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 TINY = ("--iterations", 1, "--batch-size", 2, "--loss-steps", 2)
 BASELINES = {"black", "class_mean", "blur_threshold", "linear_deblur", "class_pca", "conv_decoder"}
@@ -73,13 +72,17 @@ def test_every_command_has_its_help():
 
 
 def test_train_evaluate_grow(tmp_path, monkeypatch):
+    whole = mnist("embedded")
+    data = replace(whole, train=whole.train.limit(256))  # few, and fewer styles: seconds
+    monkeypatch.setattr(cli, "load_data", lambda *_: data)
+    monkeypatch.setattr(samples, "SWITCH_STYLES", 1)
     seen, compare = [], report.plots.compare
     monkeypatch.setattr(report.plots, "compare", lambda *a: seen.append(a) or compare(*a))
     small = (*TINY, "--hidden", 8, "--out", tmp_path)
     nca("finetune", "--merge", "scratch", *small)
     nca("restore", *small)
     nca("read", *small)
-    out = nca("evaluate", "--weights", tmp_path / "unified.safetensors", "--limit", 100,
+    out = nca("evaluate", "--weights", tmp_path / "unified.safetensors", "--limit", 70,
               "--split", "validation", "--json", tmp_path / "m.json",
               "--figures", tmp_path / "figures")  # fmt: skip
     assert "class pca" in out
@@ -88,17 +91,17 @@ def test_train_evaluate_grow(tmp_path, monkeypatch):
     wanted |= {"baselines", "persistence", "undamaged", "regeneration"}
     wanted |= {"samples", "weights", "seed"}
     assert wanted <= results.keys()
-    assert (results["n"], results["seed"]) == (100, 0)
+    assert (results["n"], results["seed"]) == (70, 0)
     assert results["baselines"].keys() == BASELINES
     row = {"before", "after_damage", "after_64_steps", "after_256_steps"}
     assert all(kind.keys() == row for kind in results["regeneration"].values())
     assert {"classifier_accuracy", "fid", "coverage"} <= results["samples"].keys()
     first = min(p.name for p in (tmp_path / "figures").iterdir())
     assert first == "01_originals_and_grown.png"
-    measured = mnist("embedded").validation.limit(100).images  # and these the figures show
+    measured = data.validation.limit(70).images  # and these the figures show
     for originals, *_ in seen:
         assert all(any(torch.equal(o, m) for m in measured) for o in originals)
-    assert seen[1][2] == "The worst 10 of 100"
+    assert seen[1][2] == "The worst 10 of 70"
 
 
 def test_a_growth_is_a_strip_or_an_animation_and_the_seed_decides(tmp_path, weights):
@@ -117,10 +120,8 @@ def test_a_growth_is_a_strip_or_an_animation_and_the_seed_decides(tmp_path, weig
     ("message", "options"),
     [
         ("label '10': choose one of 0, 1, 2", "grow 10 --out x.gif"),
-        ("label '-1': choose one of 0, 1, 2", "grow -1 --out x.gif"),
         ("digit-7 has never seen a 3", "grow 3 --weights digit-7 --out x.gif"),
         ("reader classifies pictures, it can't grow", "grow 3 --weights reader --out x.gif"),
-        ("restore restores blurred pictures", "grow 3 --weights restore --out x.gif"),
         ("reader draws nothing", "evaluate --weights reader --figures x"),
         ("steps is 0", "grow 3 --steps 0 --out x.gif"),
         ("seed is -1", "grow 3 --seed -1 --out x.gif"),
@@ -133,13 +134,11 @@ def test_a_growth_is_a_strip_or_an_animation_and_the_seed_decides(tmp_path, weig
         ("--limit is 0", "evaluate --weights unified --limit 0"),
         ("seed is 268435456", "evaluate --weights unified --seed 268435456"),
         ("nca: a loss step is 0", "finetune --merge scratch --loss-steps 0"),
-        ("--loss-steps", "finetune --loss-steps 1 a"),
         ("it is a share", "restore --damage 2"),
         ("no checkpoint at empty", "finetune --out empty"),
         ("--damage-kinds", "finetune --damage-kinds bite"),
         ("--task can't take effect: finetune", "finetune --task restore"),
         ("--blurs can't take effect: pretrain", "pretrain --blurs box3"),
-        ("--switch-share can't take effect", "pretrain --switch-share 0.5"),
         ("--origin-weight can't take effect", "restore --origin-weight 1"),
         ("--kl-weight can't take effect: the model has no styles", "restore --kl-weight 1"),
         ("--label-dim can't take effect: read", "read --label-dim 2"),
@@ -160,16 +159,8 @@ def test_bad_options(message, options, tmp_path, monkeypatch):
 def test_what_a_model_is_made_from_decides_its_settings(tmp_path, weights):
     for digit in range(10):
         shutil.copy(weights, tmp_path / f"digit-{digit}.safetensors")
-    start = (
-        "finetune",
-        "--from",
-        tmp_path,
-        "--out",
-        tmp_path / "out",
-        "--position-weight",
-        0,
-        *TINY,
-    )
+    start = ("finetune", "--from", tmp_path, "--out", tmp_path / "out",
+             "--position-weight", 0, *TINY)  # fmt: skip
     fails(f"--hidden can't take effect: {tmp_path} has its own", *start, "--hidden", 64)
     fails("--style-dim can't take effect", *start, "--style-dim", 4)
     nca(*start, "--hidden", 16)  # as they have it
@@ -250,30 +241,15 @@ def test_a_full_disk_loses_nothing(tmp_path, weights, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["x.gif"]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="the shell's way to close a stream")
-def test_nobody_listens():
-    command = f"{sys.executable} -m nca_lib info"
-    assert subprocess.run(f"{command} >&-", shell=True, check=False).returncode == 0
-    done = subprocess.run(f"{command} | head -1", shell=True, capture_output=True, check=False)
-    assert done.stderr == b""
-
-
-def test_broken_files(weights, tmp_path):
-    tensors, header = read_tensors(weights, MODEL)
-    output = tensors["output.weight"]
-    grow = ("grow", 3, "--out", tmp_path / "x.gif", "--weights", path := tmp_path / "x.safetensors")
-    path.write_bytes(weights.read_bytes()[:-100])
-    fails("damaged", *grow)
-    for save, message in (torch.save, "is a pickle"), (save_file, "not 'nca_lib model'"):
-        save(tensors, path)
-        fails(message, *grow)
-    for changed, message in [
-        ({"more": torch.zeros(1)}, "unexpected tensor 'more'"),
-        ({"output.weight": output * float("nan")}, "holds NaN"),
-        ({"output.weight": output.T}, "[16, 6], its configuration says"),
-    ]:
-        write_tensors(path, MODEL, tensors | changed, **header)
-        fails(message, *grow)
-    del tensors["output.weight"]
-    write_tensors(path, MODEL, tensors, **header)
-    fails("'output.weight' is missing", *grow)
+def test_nobody_listens(monkeypatch):
+    """Standard output is closed from the start, or its reader has left (`nca info | head -1`)."""
+    monkeypatch.setattr(sys, "argv", ["nca", "info"])
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    reader, writer = os.pipe()
+    os.close(reader)
+    for stream in (None, os.fdopen(writer, "w")):
+        monkeypatch.setattr(sys, "stdout", stream)
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 0
+        sys.stdout.close()  # writes what is left, and complains no more

@@ -258,7 +258,7 @@ STATES = """
 import torch
 torch.manual_seed(0)
 from nca_lib.model import NCA
-from nca_lib.rollout.compiled import cache_folder
+from nca_lib.rollout.kept import cache_folder
 from nca_lib.spec import MNIST
 model = NCA(MNIST, channels=6, hidden=20, label_dim=3, style_dim=2)
 torch.nn.init.normal_(model.hidden.weight, std=0.1)
@@ -309,22 +309,60 @@ def test_a_changed_constant_or_function_changes_what_is_compiled(tmp_path):
     assert states()[0] > 1e-3  # no ReLU any more
 
 
+GROW = """
+import sys, torch
+from nca_lib.model import NCA
+from nca_lib.rollout.kept import cache_folder, is_kept
+from nca_lib.spec import MNIST
+model = NCA(MNIST, channels=6, hidden=20, label_dim=3).to(getattr(torch, sys.argv[1]))
+frames = model(model.seed(2), model.condition([1, 2]), 6, engine="compiled")
+frames.sum().backward()
+print(frames.abs().sum().item(), is_kept(), cache_folder())
+"""
+COMPILES = "compiling the fast rollout, half a minute\n"
+FULL = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+"""  # a limit on file sizes stands in for a full disk
+
+
+def grow(where, dtype="float32", before=""):
+    """What a new process prints that keeps its kernels in a folder, and what it warns of."""
+    done = subprocess.run(
+        [sys.executable, "-c", before + GROW, dtype], capture_output=True, text=True, check=True,
+        env=os.environ | {"NUMBA_CACHE_DIR": str(where), "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    return done.stdout.split(), done.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", ["full", "forbidden"])
 def test_a_cache_that_cannot_be_written_costs_the_cache_only(tmp_path, problem):
-    """A limit on file sizes stands in for a full disk; a file stands where a folder should."""
+    """A file stands where a folder should."""
     pytest.importorskip("resource")
     where = tmp_path / "cache"
-    limit = ""
-    if problem == "full":
-        limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200));"
-    else:
+    if problem == "forbidden":
         where.write_text("in the way")
-    done = subprocess.run(
-        [sys.executable, "-c", limit + SAY + "; print(compiled.cached())"],
-        env=os.environ | {"NUMBA_CACHE_DIR": str(where), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert done.stdout.splitlines() == ["True compiled by numba", "False"]
-    if problem == "full":
-        assert re.search(r"can't be kept in .*every process compiles them anew", done.stderr)
+    printed, warned = grow(where, before=FULL if problem == "full" else "")
+    assert printed[1] == "False"
+    assert COMPILES in warned
+    assert re.search(r"can't be kept in .*every process compiles them anew", warned)
+
+
+@pytest.mark.slow
+def test_damaged_kernels_are_compiled_anew_and_good_ones_used_where_nobody_may_write(tmp_path):
+    """Found with torn files: float32 was slow for good, without a word; float64 did not run."""
+    for dtype, ending in (("float32", "nbi"), ("float64", "nbc")):
+        whole, warned = grow(tmp_path, dtype)
+        assert (whole[1], COMPILES in warned, "damaged" in warned) == ("True", True, False)
+        assert grow(tmp_path, dtype) == (whole, "")
+        for path in Path(whole[2]).glob(f"*.{ending}"):
+            path.write_bytes(b"" if ending == "nbi" else path.read_bytes()[:99])
+        printed, warned = grow(tmp_path, dtype)
+        assert printed == whole
+        assert COMPILES in warned
+        assert "are damaged (" in warned
+        assert grow(tmp_path, dtype) == (whole, "")
+    # as on a disk that can't be written: the compiled kernels are there, and nothing new fits
+    assert grow(tmp_path, "float32", FULL) == (grow(tmp_path, "float32")[0], "")

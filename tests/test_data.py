@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from nca_lib import data as nca_data
-from nca_lib.data import as_pictures, fashion, from_torchvision, load_data, mnist
-from nca_lib.data.dataset import Dataset, Pictures, deal, split
+from nca_lib.data import as_pictures, from_torchvision, load_data, mnist
+from nca_lib.data.dataset import Pictures, deal, split
 from nca_lib.inputs import InputError, check_images
 from nca_lib.spec import MNIST, ImageSpec
 
@@ -78,17 +78,6 @@ def test_what_is_held_out(count, test, sizes, held_out):
         split(numbered(40, 4), None, "here", "numbers", spec)
 
 
-@pytest.fixture
-def asked(monkeypatch):
-    """What `load_data` looks for, and where."""
-    calls = []
-    monkeypatch.setattr(nca_data, "load_set", lambda known, root: calls.append((known.title, root)))
-    monkeypatch.setattr(
-        nca_data, "read_images", lambda root: calls.append(("own", Path(root).name))
-    )
-    return calls
-
-
 @pytest.mark.parametrize(
     ("name", "root", "variable", "preset", "wanted"),
     [
@@ -97,6 +86,7 @@ def asked(monkeypatch):
         ("mnist", "there", "here", "quick", ("MNIST", "there")),
         ("mnist", "embedded", "here", "full", None),
         ("mnist", None, "embedded", "full", None),
+        ("kmnist", "embedded", None, "quick", ("KMNIST", "embedded")),
         ("mnist", None, None, "quick", None),
         ("fashion", None, None, "quick", ("Fashion-MNIST", "")),
         ("letters", None, "here", "quick", ("EMNIST letters", "here")),
@@ -105,28 +95,20 @@ def asked(monkeypatch):
         ("pictures", "embedded", None, "quick", ("own", "pictures")),
     ],
 )
-def test_where_data_come_from(asked, monkeypatch, name, root, variable, preset, wanted):
-    monkeypatch.delenv("NCA_DATA", raising=False)
-    if variable:
-        monkeypatch.setenv("NCA_DATA", variable)
+def test_where_data_come_from(monkeypatch, name, root, variable, preset, wanted):
+    asked = []
+    ask = lambda kind, root: asked.append((kind, Path(root).name))  # noqa: E731
+    monkeypatch.setattr(nca_data, "load_set", lambda known, root: ask(known.title, root))
+    monkeypatch.setattr(nca_data, "read_images", lambda root: ask("own", root))
+    monkeypatch.setenv("NCA_DATA", variable or "")
     sample = load_data(name, root, preset)
     assert asked == ([wanted] if wanted else [])
     assert (len(sample.test) == 1000) if wanted is None else (sample is None)
 
 
-def test_short_forms(asked, monkeypatch):
-    monkeypatch.setenv("NCA_DATA", "here")
-    mnist(), mnist("there"), fashion(), fashion("there")
-    assert asked == [
-        (name, root) for name in ("MNIST", "Fashion-MNIST") for root in ("here", "there")
-    ]
-
-
-def test_names_that_are_refused():
+def test_a_name_that_is_refused():
     with pytest.raises(InputError, match="--data cifar: choose one of mnist, fashion, kmnist, "):
         load_data("cifar")
-    with pytest.raises(InputError, match="KMNIST is not embedded in the package: pass --data-root"):
-        load_data("kmnist", "embedded")
 
 
 class Pairs(list):
@@ -154,13 +136,10 @@ def test_tensors_stay_as_they_are():
     assert data.spec == ImageSpec(("0", "1"), 3, (9, 8))
     assert [len(part) for part in (data.train, data.validation, data.test)] == [30, 4, 6]
     assert {x.numpy().tobytes() for x in data.train.images} < {x.numpy().tobytes() for x in images}
-    assert torch.equal(as_pictures(list(zip(images, labels, strict=True))).images, images)
-
-
-def test_what_can_be_trained_on():
-    pictures = numbered(4)
-    data = Dataset(pictures, pictures, pictures, "here", "numbers", MNIST)
-    assert as_pictures(pictures) is as_pictures(data) is pictures
+    pictures = as_pictures(list(zip(images, labels, strict=True)))
+    assert torch.equal(pictures.images, images)
+    assert as_pictures(pictures) is pictures
+    assert as_pictures(data) is data.train
 
 
 GOOD = torch.rand(1, 9, 8)
@@ -169,7 +148,6 @@ GOOD = torch.rand(1, 9, 8)
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        (3, "int can't be used as data"),
         ([], "list can't be used as data"),
         ([GOOD], "give pairs of a picture"),
         ([(GOOD, 0), (torch.rand(1, 8, 8), 0)], "all of one size"),

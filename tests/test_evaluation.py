@@ -12,7 +12,7 @@ from nca_lib.data.blur import add_noise, box_blur
 from nca_lib.evaluation import baselines, behaviour, evaluate, metrics, samples
 from nca_lib.evaluation.baselines import ClassPCA, baseline_pictures, class_pca, principal
 from nca_lib.evaluation.behaviour import other_blurs, regeneration, regrow
-from nca_lib.evaluation.evaluate import per_class, pictures_for
+from nca_lib.evaluation.evaluate import pictures_for
 from nca_lib.evaluation.metrics import compare_sets, ink_iou, measure, pixel_accuracy, worst_of
 from nca_lib.inputs import InputError
 from nca_lib.masks import evaluation_damage
@@ -50,15 +50,6 @@ def restorer(steps=2):
     return model
 
 
-def test_the_sizes_of_an_evaluation():
-    """README and every results file name them: `after_64_steps`, 96 steps, and so on."""
-    names = ("BATCH", "SUBSET", "DAMAGED", "REPEATED", "HEALING_STEPS")
-    assert [getattr(behaviour, name) for name in names] == [250, 1000, 400, 8, (64, 256)]
-    assert (samples.SWITCH_STEPS, samples.SWITCH_STYLES, metrics.NEIGHBOURS) == (96, 40, 5)
-    purposes = behaviour.GROWTH, behaviour.SWITCHING, behaviour.SAMPLES
-    assert (*purposes, behaviour.CLASSIFYING, behaviour.REPLACED) == (0, 1, 2, 3, 4)
-
-
 # --- growing many pictures
 
 
@@ -73,17 +64,16 @@ def test_a_picture_is_regrown_from_its_label_and_the_style_inferred_from_it():
     assert double.dtype == torch.float64
     assert torch.equal(double.float(), frames)
     model.float()
-    for sample, label in enumerate((1, 4, 9)):
+    given = regrow(model, pictures, (8,), styles=torch.tensor([[0.0], [1.0], [-1.0]]))
+    for sample, (label, own) in enumerate(zip((1, 4, 9), (0, 1 / 4, -1 / 4), strict=True)):
         assert torch.equal(frames[0, sample, 0], bar(LABEL_INK[label] + 1 / 8, 1))
         assert torch.equal(frames[1, sample, 0], bar(LABEL_INK[label] + 1 / 8))
-    given = regrow(model, pictures, (8,), styles=torch.tensor([[0.0], [1.0], [-1.0]]))
-    for sample, ink in enumerate((2 / 16, 5 / 16 + 1 / 4, 10 / 16 - 1 / 4)):
-        assert torch.equal(given[0, sample, 0], bar(ink))
+        assert torch.equal(given[0, sample, 0], bar(LABEL_INK[label] + own))
     given += 1  # an ordinary tensor, which may be edited
     assert behaviour.infer_styles(NCA(MNIST, channels=3), pictures) is None
 
 
-@pytest.mark.parametrize("batch", [250, 7, 6, 3, 1])
+@pytest.mark.parametrize("batch", [250, 7, 3])
 def test_fire_masks_follow_from_seed_and_index(monkeypatch, batch):
     monkeypatch.setattr(behaviour, "BATCH", batch)
     model, pictures = toy_model(fire_rate=0.5), bars([0] * 7)
@@ -103,7 +93,6 @@ def test_pixel_accuracy_by_hand():
     a, b = torch.zeros(1, 1, 28, 28), torch.zeros(1, 1, 28, 28)
     a[..., :2, :2], b[..., :2, :1] = 1.0, 1.0
     assert pixel_accuracy(a, b) == right(2)
-    assert pixel_accuracy(a, 0 * a) == right(4)
     half = torch.full_like(a, 0.5)  # not more than half: no ink
     assert pixel_accuracy(half, 0 * a) == pixel_accuracy(0 * a, half) == 1.0
     assert pixel_accuracy(half + 0.01, 0 * a) == 0.0
@@ -117,11 +106,8 @@ def test_ink_iou_by_hand():
     a[2, 0, 5:8, 5], b[2, 0, 7:9, 5] = 0.6, 0.7  # one of four
     a[3], b[3] = 0.5, 0.5  # both without ink: they agree
     assert [ink_iou(a[k : k + 1], b[k : k + 1]) for k in range(4)] == [0.5, 0.0, 0.25, 1.0]
-    assert ink_iou(b[1:2], a[1:2]) == 0.0
     assert ink_iou(a, b) == exactly((0.5 + 0 + 0.25 + 1) / 4)
-    one = torch.zeros(1, 1, 28, 28)
-    one[0, 0, 0, 0] = 1.0
-    assert ink_iou(one, one) == 1.0
+    assert ink_iou(b[1:2], b[1:2]) == 1.0  # a single pixel
 
 
 def test_all_metrics_by_hand(monkeypatch):
@@ -156,23 +142,6 @@ def test_all_metrics_by_hand(monkeypatch):
     }
 
 
-def test_each_class_on_its_own():
-    """Label 3 is drawn as it is; label 5 without five of its cells, and looks like a 2."""
-    pictures = bars([3, 5, 3, 5, 5], 0.75)
-    grown = pictures.images.clone()
-    grown[pictures.labels == 5, 0, 14, 7:12] = 0.0
-    grown[:, 0, 14, 14] = torch.tensor([4.0, 3, 4, 3, 6]) / 16
-    drawn = {"black": torch.zeros_like(grown), "itself": pictures.images}
-    rows = per_class(grown, pictures, Toy(), drawn, MNIST.classes)
-    assert list(rows) == ["3", "5"]
-    assert [row["n"] for row in rows.values()] == [2, 3]
-    assert [row["pixel_accuracy"] for row in rows.values()] == [right(1), right(6)]
-    assert rows["5"]["ink_iou"] == pytest.approx(9 / 15)
-    assert [row["classifier_accuracy"] for row in rows.values()] == [1.0, exactly(1 / 3)]
-    for row in rows.values():
-        assert row["baselines"] == {"black": right(15), "itself": 1.0}
-
-
 def test_the_worst_pictures_come_first_and_of_alike_the_earlier():
     images = torch.zeros(14, 1, 28, 28)
     pictures = Pictures(images, torch.arange(14) % 10)
@@ -191,14 +160,12 @@ def test_the_worst_pictures_come_first_and_of_alike_the_earlier():
 # --- behaviour
 
 
-def measured(model, pictures, seed=0, only=()):
-    return behaviour.behaviour(model, pictures, seed, only)
+def measured(model, pictures):
+    return behaviour.behaviour(model, pictures, 0)
 
 
 def test_a_model_that_forgets_loses_just_that():
     pictures = bars([0, 1, 2, 3])
-    holds = measured(toy_model(loss_steps=(6, 8)), pictures)
-    assert holds["persistence"] == {"1x": 1.0, "4x": 1.0, "10x": 1.0}
     forgets = measured(toy_model(forget=26, loss_steps=(6, 8)), pictures)
     assert (forgotten(32, 26), forgotten(80, 26)) == (9, 15)
     assert forgets["persistence"] == {"1x": 1.0, "4x": right(9), "10x": right(15)}
@@ -208,14 +175,12 @@ def test_a_model_that_forgets_loses_just_that():
 
 
 @pytest.mark.parametrize(("count", "repeated"), [(1, 8), (3, 9), (8, 8), (9, 9)])
-def test_few_pictures_are_grown_several_times(monkeypatch, count, repeated):
+def test_few_pictures_are_grown_several_times(count, repeated):
     """One growth of one picture says little: what is measured over time is a mean of eight."""
-    grown, real = [], behaviour.rollout_batches
-    monkeypatch.setattr(
-        behaviour, "rollout_batches", lambda m, s, *a: grown.append(len(s)) or real(m, s, *a)
-    )
-    measured(toy_model(forget=10, loss_steps=(5,)), bars(list(range(count))))
-    assert set(grown) == {repeated}
+    model = toy_model(forget=10, loss_steps=(5,))
+    calls = toy.spy(model)
+    measured(model, bars(list(range(count))))
+    assert {len(call.state) for call in calls} == {repeated}
 
 
 def test_how_a_picture_comes_about():
@@ -223,9 +188,7 @@ def test_how_a_picture_comes_about():
     wanted = [[t, right(15 - inked(t) + forgotten(t, 10))] for t in range(2, 21, 2)]
     assert results["accuracy_by_step"] == wanted
     assert wanted[0] != wanted[3] != wanted[-1]
-    keys = ["persistence", "undamaged", "regeneration", "mse_over_time", "accuracy_by_step"]
-    assert list(results) == keys
-    assert list(results["mse_over_time"]) == keys[:3]
+    assert list(results["mse_over_time"]) == ["persistence", "undamaged", "regeneration"]
 
 
 def test_behaviour_is_that_of_the_first_pictures(monkeypatch):
@@ -248,47 +211,19 @@ def test_behaviour_is_that_of_the_first_pictures(monkeypatch):
     assert error["regeneration"]["left_half"]["after_64_steps"] == pytest.approx(off / 3)
 
 
-def test_behaviour_follows_the_seed():
-    model, pictures = toy_model(fire_rate=0.5, loss_steps=(8,)), bars([0] * 9)
-    first, again, other = (measured(model, pictures, seed) for seed in (1, 1, 2))
-    assert first == again
-    assert all(first[part] != other[part] for part in first)
-    grown = regrow(model, pictures, (4, 8), 1)[:, :, :1]
-    assert first["persistence"]["1x"] == pixel_accuracy(grown[1], pictures.images)
-    assert first["accuracy_by_step"][1] == [4, pixel_accuracy(grown[0], pictures.images)]
-
-
-def left_of_a_bar(region):
-    """How many cells of the bar are right, by the rule of the toy: what remembers, comes back.
-
-    A cell between two that know better learns of both, so a bar may also come back too long.
-    """
-    reach = [0 if region[14, x] or abs(x - 14) > 7 else 8 - abs(x - 14) for x in range(28)]
-    left = sum(r > 0 for r in reach)
-    for _ in range(28):
-        west, east = [0, *reach[:-1]], [*reach[1:], 0]
-        reach = [
-            r + max(w - r - 1, 0) + max(e - r - 1, 0)
-            for w, r, e in zip(west, reach, east, strict=True)
-        ]
-    lives = [sum(three) > 1 for three in zip(reach, reach[1:], reach[2:], strict=False)]
-    inside = sum(lives[6:21])  # columns 7 to 21
-    return left, inside - (sum(lives) - inside)
-
-
 def test_healing_by_hand():
     """How many of the fifteen cells are missing after each kind of damage, and for good."""
     model, pictures = toy_model(loss_steps=(8,)), bars([0] * 5)
     grown = regrow(model, pictures, (8,))[0]
     results = regeneration(model, pictures, grown, 8, 3)
-    damage, missing = evaluation_damage(5, 3, (28, 28)), {}
+    damage = evaluation_damage(5, 3, (28, 28))
     assert list(results) == [*damage, "none"]
-    for name, region in damage.items():
-        left, healed = zip(*map(left_of_a_bar, region.expand(5, 28, 28)), strict=True)
-        missing[name] = WIDTH - sum(left) / 5, WIDTH - sum(healed) / 5
-    drawn = [missing.pop(name) for name in ("disc", "random_half")]
-    assert all(15 > after > later >= 0 for after, later in drawn)
-    assert missing == {
+    for name in ("disc", "random_half"):  # they differ from picture to picture
+        erased = (damage[name] & (pictures.images[:, 0] > 0)).sum().item() / 5
+        row = results[name]
+        assert row["after_damage"] == right(erased)
+        assert row["after_damage"] < row["after_64_steps"] < 1
+    missing = {
         "square": (10, 7),
         "left_half": (7, 0),
         "right_half": (8, 2),  # with the seed goes the cell that knew best how far to go
@@ -298,14 +233,10 @@ def test_healing_by_hand():
         "middle": (7, 0),
         "all_but_middle": (8, 0),
     }
-    missing |= dict(zip(("disc", "random_half"), drawn, strict=True)) | {"none": (0, 0)}
-    for name, (after, later) in missing.items():
-        assert results[name] == {
-            "before": 1.0,
-            "after_damage": right(after),
-            "after_64_steps": right(later),
-            "after_256_steps": right(later),
-        }, name
+    for name, (after, later) in (missing | {"none": (0, 0)}).items():
+        values = [1.0, right(after), right(later), right(later)]
+        times = ["before", "after_damage", "after_64_steps", "after_256_steps"]
+        assert results[name] == dict(zip(times, values, strict=True)), name
 
 
 def test_healing_continues_the_growth_with_its_fire_masks_and_style():
@@ -331,8 +262,7 @@ def test_restoration_is_measured_on_other_blurs_too():
     results = other_blurs(model, pictures, 4)
     assert list(results) == ["box3", "box7", "gauss", "noise"]
     noisy = add_noise(box_blur(pictures.images), 0.02, torch.Generator().manual_seed(4))
-    left = pixel_accuracy(noisy, pictures.images)
-    assert results["noise"] == {"left_alone": left, "restored": left}
+    assert results["noise"]["left_alone"] == pixel_accuracy(noisy, pictures.images)
     for row in results.values():
         assert row["left_alone"] == row["restored"] < 1
     assert torch.equal(calls[0].state, state_from_image(box_blur(pictures.images, 3), 3, 0))
@@ -357,26 +287,22 @@ class Strict(Toy):
         return super().features(images)
 
 
-def switched(model, seed=0, styles=1, classifier=None):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(samples, "SWITCH_STYLES", styles)
-        return samples.switching(model, model.steps, seed, classifier or Toy())
-
-
 @pytest.mark.parametrize(("ink", "forget"), [(2.5, None), (0.5, 2)])
-def test_ink_is_clipped_before_it_is_classified(ink, forget):
+def test_ink_is_clipped_before_it_is_classified(monkeypatch, ink, forget):
     """Of a model that draws too bold, and of one that ends at -1/2; Gaussians leave the range."""
+    monkeypatch.setattr(samples, "SWITCH_STYLES", 1)
     model = toy_model(ink, forget=forget, loss_steps=(12,))
     data = toy_data([0, 1] * 4, 1.0)
     data.train.images[::3] = 1.0  # far from the mean
     measure(regrow(model, data.test, (12,))[0, :, :1], data.test, Strict())
-    switched(model, classifier=Strict())
+    samples.switching(model, 12, 0, Strict())
     samples.samples(model, data, data.test, 0, Strict())
 
 
-def test_switching_by_hand_in_many_styles():
+def test_switching_by_hand_in_many_styles(monkeypatch):
     """Bold styles look like the next digit; which pair does worst depends on its draws."""
-    results = switched(toy_model(LABEL_INK, (0.0, 1 / 32)), seed=5, styles=3)
+    monkeypatch.setattr(samples, "SWITCH_STYLES", 3)
+    results = samples.switching(toy_model(LABEL_INK, (0.0, 1 / 32)), 8, 5, Toy())
     style = torch.randn(270, 2, generator=torch.Generator().manual_seed(5))[:, 1]
     pairs = [(old, new) for old in range(10) for new in range(10) if old != new]
     off = (style / 2).round()
@@ -395,9 +321,10 @@ def test_switching_by_hand_in_many_styles():
 
 def test_labels_switch_after_growth_and_are_classified_later(monkeypatch):
     monkeypatch.setattr(samples, "SWITCH_STEPS", 5)
+    monkeypatch.setattr(samples, "SWITCH_STYLES", 2)
     model = toy_model(LABEL_INK, (0.125,))
     calls = toy.spy(model)
-    switched(model, seed=4, styles=2)
+    samples.switching(model, 8, 4, Toy())
     before, after = calls
     assert (before.steps, before.record_steps, before.first_step) == (8, (8,), 0)
     assert (after.steps, after.record_steps, after.first_step) == (5, (5,), 8)
@@ -424,9 +351,7 @@ def test_fid_by_the_closed_formula():
     fid = ((means[0] - means[1]) ** 2).sum() + np.trace(covariances[0] + covariances[1] - 2 * mixed)
     assert compare_sets(drawn, real)["fid"] == pytest.approx(fid, rel=1e-3)
     assert compare_sets(real, real)["fid"] == pytest.approx(0, abs=1e-3)
-    far = compare_sets(real + 50, real)
-    assert far["coverage"] == far["density"] == 0.0
-    assert far["fid"] == pytest.approx(FEATURES * 50**2, rel=1e-3)
+    assert compare_sets(real + 50, real)["fid"] == pytest.approx(FEATURES * 50**2, rel=1e-3)
 
 
 def on_a_line(values):
@@ -462,18 +387,17 @@ def test_samples_have_drawn_styles_and_fire_masks_of_their_own():
     generator = torch.Generator().manual_seed(6)
     labels = data.test.labels[torch.randperm(24, generator=generator)]
     styles = torch.randn(24, 2, generator=generator)
-    codes = styles / 2 + torch.stack([0 * labels, 9 * (labels == 2)], 1)
-    torch.testing.assert_close(call.condition[:, 1:], codes)
-    assert torch.equal(call.condition[:, 0], torch.tensor(LABEL_INK)[labels])
+    ink, codes = torch.tensor(LABEL_INK)[labels], styles / 2
+    codes[labels == 2, 1] += 9
+    torch.testing.assert_close(call.condition, torch.cat([ink[:, None], codes], 1))
     assert torch.equal(call.rng_seeds, rng_seeds(24, 6, 2))
     assert torch.equal(call.state, model.seed(24))
     assert (call.steps, call.record_steps) == (8, (8,))
     seen = (labels + styles[:, 0]).round().clamp(0, 9)
     assert results["classifier_accuracy"] == exactly((seen == labels).double().mean().item())
     assert 0.1 < results["classifier_accuracy"] < 0.9
-    assert results["n"] == 24
     keys = ["classifier_accuracy", "fid", "coverage", "density", "n", "references"]
-    assert list(results) == keys
+    assert (list(results), results["n"]) == (keys, 24)
 
 
 def test_samples_are_compared_with_real_pictures_and_gaussians(monkeypatch):
@@ -499,7 +423,7 @@ def test_samples_are_compared_with_real_pictures_and_gaussians(monkeypatch):
     assert length == 2
     assert given.labels.tolist() == [0, 1, 2] * 20
     assert torch.equal(wanted, labels)
-    assert torch.equal(rest, torch.rand(1, generator=generator))
+    assert rest == torch.rand(1, generator=generator)
     pick = torch.randperm(60, generator=generator)[:12]
     assert 0 < (pick >= 30).sum() < 12
     references = results["references"]
@@ -508,8 +432,7 @@ def test_samples_are_compared_with_real_pictures_and_gaussians(monkeypatch):
     assert real["classifier_accuracy"] == exactly((pick >= 30).double().mean().item())
     of_train = on_a_line(images[pick, 0, 14, 14].tolist())
     features = on_a_line([LABEL_INK[label] for label in test.labels.tolist()])
-    found = {name: real[name] for name in ("fid", "coverage", "density")}
-    assert found == compare_sets(of_train, features)
+    assert real.items() >= compare_sets(of_train, features).items()
     gaussian = references["class_pca_gaussian"]
     drawn = 3 * torch.tensor(LABEL_INK)[labels] - 1 / 8
     assert gaussian["classifier_accuracy"] == exactly((labels == 0).double().mean().item())
@@ -524,12 +447,11 @@ def test_samples_are_compared_with_real_pictures_and_gaussians(monkeypatch):
 def test_the_pictures_that_a_model_is_measured_on():
     data = toy_data([3, 5, 7, 3, 5, 7])
     assert torch.equal(pictures_for(toy_model(), data, "test").images, data.test.images)
-    model = toy_model(digits=(5, 7, 9))
-    assert pictures_for(model, data, "test").labels.tolist() == [5, 7, 5, 7]
-    assert pictures_for(model, data, "validation").labels.tolist() == [5, 7, 5]
-    assert pictures_for(model, data, "test", 3).labels.tolist() == [5, 7, 5]
-    assert pictures_for(model, data, "validation", 1).labels.tolist() == [5]
-    assert pictures_for(model, data, "test", 100).labels.tolist() == [5, 7, 5, 7]
+    for given, wanted in (
+        (("test",), [5, 7, 5, 7]), (("validation",), [5, 7, 5]), (("test", 3), [5, 7, 5]),
+        (("validation", 1), [5]), (("test", 100), [5, 7, 5, 7]),
+    ):  # fmt: skip
+        assert pictures_for(toy_model(digits=(5, 7, 9)), data, *given).labels.tolist() == wanted
 
 
 @pytest.mark.parametrize(
@@ -553,7 +475,7 @@ def test_pictures_that_can_not_be_had(split, limit, message):
 # --- everything
 
 
-def test_all_baselines(monkeypatch):
+def test_all_baselines():
     train, test = bars([0, 1, 0, 1, 0, 1]), bars([0, 1])
     pictures = baseline_pictures(train, test, 2)
     names = ["black", "class_mean", "blur_threshold", "linear_deblur", "class_pca"]
@@ -564,12 +486,6 @@ def test_all_baselines(monkeypatch):
     assert torch.equal(pictures["blur_threshold"], box_blur(test.images))
     assert torch.equal(pictures["linear_deblur"], baselines.linear_deblur(train, test))
     torch.testing.assert_close(pictures["class_pca"], test.images)
-    asked = []
-    pca = ClassPCA(*[None] * 4)
-    monkeypatch.setattr(baselines, "class_pca", lambda *given: asked.append(given) or pca)
-    monkeypatch.setattr(ClassPCA, "redraw", lambda self, pictures: pictures)
-    assert baseline_pictures(train, test, 5)["class_pca"] is test
-    assert asked == [(train, 5)]
 
 
 class ToyDecoder:
@@ -588,12 +504,10 @@ def toy_world(monkeypatch):
 
     def class_means(train, length):
         asked.append((train, length))
-        means = torch.zeros(10, PIXELS)
-        for label in train.labels.unique().tolist():
-            means[label] = train.only(label).images.mean(0).flatten()
-        return ClassPCA(
-            means, torch.zeros(10, length, PIXELS), torch.zeros(10, length), (1, 28, 28)
-        )
+        every = Pictures(train.images[:1].expand(10, 1, 28, 28), torch.arange(10))
+        means = baselines.class_mean(train, every).flatten(1)
+        nothing = torch.zeros(10, length, PIXELS), torch.zeros(10, length)
+        return ClassPCA(means, *nothing, (1, 28, 28))
 
     monkeypatch.setattr(baselines, "class_pca", class_means)
     monkeypatch.setattr(samples, "class_pca", class_means)
@@ -619,17 +533,17 @@ def test_an_evaluation_by_hand(toy_world):
         "classifier_accuracy", "per_digit", "worst", "baselines", "persistence", "undamaged",
         "regeneration", "mse_over_time", "accuracy_by_step", "switching", "samples", "seconds",
     ]  # fmt: skip
-    for key, value in {
+    assert results.items() >= {
         "n": 9, "split": "test", "limit": None, "seed": 0, "task": "grow", "steps": 8,
-        "weights": "abc", "data": "toy bars", "held_out": True,
+        "weights": "abc", "data": "toy bars", "held_out": True, "classifier_accuracy": 0.0,
         "parameters": model.parameter_count, "style_parameters": 10 * (3 + 6),
-        "pixel_accuracy": right(15 / 3), "ink_iou": pytest.approx(2 / 3),
-        "mse": pytest.approx(15 / 4 / PIXELS / 3), "classifier_accuracy": 0.0,
-        "worst": [2, 5, 8, 0, 1, 3, 4, 6, 7],
-    }.items():  # fmt: skip
-        assert results[key] == value, key
-    accuracies = {label: row["pixel_accuracy"] for label, row in results["per_digit"].items()}
-    assert accuracies == {"0": 1.0, "1": 1.0, "2": right(15)}
+    }.items()  # fmt: skip
+    assert results["pixel_accuracy"] == right(15 / 3)
+    assert results["ink_iou"] == pytest.approx(2 / 3)
+    assert results["mse"] == pytest.approx(15 / 4 / PIXELS / 3)
+    assert results["worst"] == [2, 5, 8, 0, 1, 3, 4, 6, 7]
+    digits = {d: (row["n"], row["pixel_accuracy"]) for d, row in results["per_digit"].items()}
+    assert digits == {"0": (3, 1.0), "1": (3, 1.0), "2": (3, right(15))}
     assert results["per_digit"]["2"]["baselines"]["class_mean"] == 1.0
     rows = results["baselines"]
     assert rows["black"]["pixel_accuracy"] == rows["conv_decoder"]["pixel_accuracy"] == right(15)
@@ -638,15 +552,11 @@ def test_an_evaluation_by_hand(toy_world):
         assert row["classifier_accuracy"] == 0.0  # as bold as a 9
     assert [row.get("numbers") for row in rows.values()] == [None] * 4 + [3, 7]
     assert rows["conv_decoder"]["trained_on"] == "toys"
-    assert results["persistence"] == {name: right(5) for name in ("1x", "4x", "10x")}
-    assert results["undamaged"]["after_256_steps"] == right(5)
-    assert results["regeneration"]["left_half"]["after_damage"] == right(5 + 7 * 2 / 3)
-    assert results["accuracy_by_step"][0] == [2, right(15 - 3 * 2 / 3)]
-    assert results["accuracy_by_step"][-1] == [32, right(5)]
+    found = behaviour.behaviour(model, data.test, 0)
+    assert {key: results[key] for key in found} == found
     assert results["switching"] == samples.switching(model, 8, 0, Toy())
     assert results["samples"] == samples.samples(model, data, data.test, 0, Toy())
     assert toy_world[0] == (data.train, 3)
-    assert type(results["style_parameters"]) is int
     assert json.loads(json.dumps(results, allow_nan=False)) == results
 
 
@@ -658,10 +568,9 @@ def test_an_evaluation_measures_what_it_is_asked_for(toy_world):
     )
     assert [first[key] for key in ("n", "split", "limit", "seed")] == [9, "validation", 9, 3]
     assert first["held_out"] is False
-    for results in (first, again, other):
-        del results["seconds"]
-    assert first == again
-    for part in ("mse", "persistence", "regeneration", "accuracy_by_step", "switching", "samples"):
+    assert first | {"seconds": 0} == again | {"seconds": 0}
+    parts = "mse", "persistence", "undamaged", "regeneration", "mse_over_time", "accuracy_by_step"
+    for part in (*parts, "switching", "samples"):
         assert first[part] != other[part], part
     pictures = data.validation.limit(9)
     ink = regrow(model, pictures, (4,), 3)[0, :, :1]
@@ -702,8 +611,7 @@ def test_a_classifier_may_be_given_and_may_be_missing(toy_world, monkeypatch):
     monkeypatch.setattr(evaluation, "classifier_for", lambda spec: None)
     monkeypatch.setattr(evaluation, "decoder_for", lambda spec: None)
     results = evaluate(model, data)
-    assert results["classifier_accuracy"] is results["samples"] is None
-    assert "switching" not in results
+    assert results["classifier_accuracy"] is results["samples"] is results.get("switching") is None
     assert list(results["baselines"])[-1] == "class_pca"
 
 
@@ -732,10 +640,8 @@ def test_a_restorer_switches_nothing_and_has_no_samples(toy_world, monkeypatch):
 
 def test_an_evaluation_that_can_not_be(toy_world):
     model, data = toy_model(), toy_data([0, 1])
-    given = {"split": "train"}, {"limit": 0}, {"seed": -1}
-    for options, message in zip(given, ("--split train", "at least 1", "seed is -1"), strict=True):
-        with pytest.raises(InputError, match=message):
-            evaluate(model, data, **options)
+    with pytest.raises(InputError, match="seed is -1"):
+        evaluate(model, data, seed=-1)
     model.metadata["hooks"] = {"start": "my_start"}
     with pytest.raises(InputError, match="your own initial states: roll it out"):
         evaluate(model, data)
@@ -746,9 +652,7 @@ def test_an_evaluation_that_can_not_be(toy_world):
 
 @pytest.fixture(scope="module")
 def data():
-    """The embedded sample, with few digits to train on."""
-    whole = load_data("mnist", "embedded")
-    return replace(whole, train=whole.train.select(torch.arange(0, len(whole.train), 11)))
+    return load_data("mnist", "embedded")
 
 
 def test_a_linear_filter_sharpens_real_digits(data):

@@ -1,25 +1,24 @@
 """Files can be broken in many ways: whatever is in them, all that is raised is InputError."""
 
+import io
 import json
+import math
 import random
 import struct
 
-from nca_lib.checkpoint import MODEL, VERSION, digest_of, load, parse, save
+from nca_lib.checkpoint import MODEL, digest_of, load, pack_tensors, parse, read_tensors, save
 from nca_lib.data import mnist
 from nca_lib.inputs import InputError
 from nca_lib.training import Outputs, train
-from nca_lib.training.run import Log, read_log
+from nca_lib.training.run import read_log
 
 import pytest
 import torch
+from test_cli import make_mnist
 from test_pool import new_run
 from test_training import CONFIG, digits, new  # noqa: F401
 
 VALUES = [None, True, 0, -1, 1.5, 1e300, 2**70, "", "x", "NaN", [], [[]], [None], [1, "a"], {}]
-FILES = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
 
 
 def cut(content, draw):
@@ -138,26 +137,19 @@ def test_the_digest_reveals_a_damaged_body(outputs, tmp_path):
 
 
 def test_data_files(tmp_path):
-    draw, raw = random.Random(4), tmp_path / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    contents = {}
-    for images, labels in FILES.values():
-        pictures = draw.randbytes(20 * 784)
-        contents[images] = struct.pack(">4I", 2051, 20, 28, 28) + pictures
-        contents[labels] = struct.pack(">2I", 2049, 20) + bytes(i % 10 for i in range(20))
-
-    def write(chosen=None, change=None):
-        for name, content in contents.items():
-            (raw / name).write_bytes(change(content, draw) if name == chosen else content)
-        return mnist(tmp_path)
-
-    assert len(write().test) == 20
+    draw = random.Random(4)
+    make_mnist(tmp_path, count=20)
+    contents = {path: path.read_bytes() for path in sorted(tmp_path.glob("MNIST/raw/*"))}
+    assert len(mnist(tmp_path).test) == 20
     count = 0
     for _ in range(150):
+        path = draw.choice(list(contents))
+        path.write_bytes(draw.choice([cut, flip, insert])(contents[path], draw))
         try:
-            write(draw.choice(sorted(contents)), draw.choice([cut, flip, insert]))
+            mnist(tmp_path)
         except InputError as error:
             count += "\n" not in str(error)
+        path.write_bytes(contents[path])
     assert count > 80
 
 
@@ -181,13 +173,13 @@ def test_run_files(outputs, tmp_path, digits):  # noqa: F811
 
 def test_logs(outputs, tmp_path):
     draw, content = random.Random(3), outputs.log.read_bytes()
-    path = tmp_path / "x.jsonl"
+    run, path = new_run(new(), CONFIG), tmp_path / "x.jsonl"
+    run.iteration, run.outputs = 5, Outputs(tmp_path, "x")
     for _ in range(200):
         path.write_bytes(draw.choice([cut, flip, insert])(content, draw))
-        log = Log(path, 5, {})
-        log.close()
-        assert all(entry["iteration"] <= 5 for entry in log.history)
-        assert read_log(path) == log.history  # whole again
+        history = run.open_log()
+        assert all(entry["iteration"] <= 5 for entry in history)
+        assert read_log(path) == history  # whole again
 
 
 @pytest.mark.parametrize(
@@ -209,22 +201,28 @@ def test_settings_that_no_model_has(outputs, tmp_path, key, change):
     value = json.loads(header[key]) | change if isinstance(change, dict) else change
     changed = header | {key: json.dumps(value)}
     changed["digest"] = digest_of(tensors, changed)
-    assert (changed["kind"], changed["version"]) == (MODEL, VERSION)
     assert refused(use_model, tmp_path / "x.safetensors", save(tensors, changed))
 
 
 def test_what_is_no_checkpoint(outputs, tmp_path):
-    content = outputs.model.read_bytes()
-    header, tensors = header_of(content), parse(content)
-    for change, message in [
-        ({"kind": "nca_lib run"}, "holds 'nca_lib run', not 'nca_lib model'"),
-        ({"version": "2"}, "has version 2, this nca_lib reads version 3"),
-    ]:
-        (tmp_path / "x").write_bytes(save(tensors, header | change))
+    tensors, header = read_tensors(outputs.model, MODEL)
+    text, output = header_of(outputs.model.read_bytes()), tensors["output.weight"]
+    without = {name: tensor for name, tensor in tensors.items() if name != "output.weight"}
+    pickled = io.BytesIO()
+    torch.save(tensors, pickled)
+    for content, message in [
+        (save(tensors, text | {"kind": "nca_lib run"}), "holds 'nca_lib run', not 'nca_lib model'"),
+        (save(tensors, text | {"version": "2"}), "has version 2, this nca_lib reads version 3"),
+        (save(tensors), "holds 'something else', not 'nca_lib model'"),
+        (pickled.getvalue(), "is a pickle, which could run any code"),
+        *[(pack_tensors(MODEL, changed, **header), message) for changed, message in [
+            (tensors | {"output.weight": output * math.nan}, "'output.weight' holds NaN"),
+            (tensors | {"more": torch.zeros(1)}, r'another model: Unexpected key.*"more"\.$'),
+            (tensors | {"output.weight": output.T}, "another model: size mismatch for output.weig"),
+            (without, r'another model: Missing key.*"output\.weight"\.$')]],
+    ]:  # fmt: skip
+        (tmp_path / "x").write_bytes(content)
         with pytest.raises(InputError, match=message):
             load(tmp_path / "x")
-    torch.save(tensors, tmp_path / "x")
-    with pytest.raises(InputError, match="is a pickle, which could run any code"):
-        load(tmp_path / "x")
     with pytest.raises(InputError, match=r"no checkpoint at .*: train one, or give the name of a"):
         load(tmp_path / "nothing")

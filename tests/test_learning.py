@@ -3,7 +3,6 @@
 import json
 import math
 import signal
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from types import SimpleNamespace
@@ -13,7 +12,6 @@ from nca_lib.classifier import load_classifier
 from nca_lib.data import Pictures
 from nca_lib.data.blur import box_blur
 from nca_lib.inputs import InputError
-from nca_lib.interrupts import StopFlag
 from nca_lib.model import NCA
 from nca_lib.spec import MNIST, ImageSpec
 from nca_lib.state import crop, pad, seed_state, state_from_image
@@ -62,16 +60,11 @@ def model():
 # ---- the settings
 
 
-def test_steps_weights_and_plain_values():
-    config = TrainingConfig(loss_steps=[3, 9], damage_kinds=["ring", "half"], blurs=["gauss"])
-    assert (config.loss_steps, config.steps, config.weights) == ((3, 9), 9, (1.0, 1.0))
-    config = replace(config, loss_weights=[1.0, 0.0])
-    assert config.loss_weights == config.weights == (1.0, 0.0)
-    plain = config.plain()
-    assert plain == json.loads(json.dumps(plain))
-    lists = {"loss_steps": [3, 9], "loss_weights": [1.0, 0.0]}
-    lists |= {"damage_kinds": ["ring", "half"], "blurs": ["gauss"]}
-    assert plain == asdict(config) | lists
+def test_steps_and_plain_values():
+    lists = {"loss_steps": [3, 9], "damage_kinds": ["ring", "half"], "blurs": ["gauss"]}
+    config = TrainingConfig(**lists)
+    assert (config.loss_steps, config.steps) == ((3, 9), 9)
+    assert config.plain() == asdict(config) | lists
 
 
 SHARES = ("pool_share", "pool_start", "pool_renewal", "damage", "switch_share")
@@ -92,9 +85,6 @@ AMOUNTS = ("noise", "alive_weight", "origin_weight", "position_weight", "percept
             ((0, 3), "a loss step is 0: give a whole number of at least 1$"),
             ((3, 3), r"loss_steps are \(3, 3\)"), ((3, 2), r"loss_steps are \(3, 2\)"),
             ((1.5,), "a loss step is 1.5: give a whole number$")]],
-        ({"loss_weights": (1.0,)}, "^give as many loss_weights as loss_steps, or none$"),
-        *[({"loss_weights": weights}, "^loss_weights are .*: 0 or more, not all of them 0$")
-          for weights in ((1.0, -1.0, 1.0, 1.0), (0.0,) * 4, (math.inf, 1.0, 1.0, 1.0))],
         *[({name: value}, f"^{name} is {value}: it is a share, from 0 to 1$")
           for name in SHARES for value in (-0.1, 1.01, math.nan)],
         ({"damage": 0.7, "switch_share": 0.31}, "^damage and switch_share are above 1 together$"),
@@ -118,7 +108,7 @@ def test_settings_that_can_just_be():
     for change in (
         {"iterations": 1, "batch_size": 1, "pool_size": 1}, {"loss_steps": (1,)}, {"noise": 0.0},
         {"damage": 0.7, "switch_share": 0.3}, {"damage": 0.0, "switch_share": 1.0}, {"margin": 0},
-        {"loss_weights": (0.0, 0.0, 0.0, 0.5)}, {"pool_share": 1, "pool_start": 0}, {"seed": 0},
+        {"pool_share": 1, "pool_start": 0}, {"seed": 0},
         {"damage_kinds": ("half", "half")}, {"pool_size": 16}, *({name: 0.0} for name in AMOUNTS),
     ):  # fmt: skip
         replace(TrainingConfig(), **change)
@@ -127,7 +117,8 @@ def test_settings_that_can_just_be():
 def test_settings_as_keywords(model, digits):
     history = train(model, digits, iterations=2, loss_steps=(2, 3), batch_size=2, progress=False)
     assert [entry["iteration"] for entry in history] == [1, 2]
-    train(model, digits, CONFIG, iterations=1, progress=False)
+    bytes_too = Pictures(digits.images, digits.labels.to(torch.uint8))
+    train(model, bytes_too, CONFIG, iterations=1, progress=False)
     assert model.metadata["training"] == replace(CONFIG, iterations=1).plain()
     with pytest.raises(InputError, match=r"^train has no setting 'steps': choose from task, iter"):
         train(model, digits, steps=3)
@@ -145,11 +136,6 @@ def test_each_task_has_its_initial_state():
     assert torch.equal(restored, state_from_image(box_blur(images), 5, threshold=0))
     classified = TASKS["classify"].initial_state(model, images)
     assert torch.equal(classified, state_from_image(images, 5))
-    assert [task.does for task in TASKS.values()] == [
-        "grows pictures", "restores blurred pictures", "classifies pictures",
-    ]  # fmt: skip
-    assert [task.from_seed for task in TASKS.values()] == [True, False, False]
-    assert [task.switches for task in TASKS.values()] == [True, False, True]
     assert task_of(model) is TASKS["grow"]
 
 
@@ -182,11 +168,10 @@ def test_the_learning_rate_rises_in_a_tenth_and_falls_along_a_cosine(iteration, 
     assert learning_rate(iteration, 0.5, 100) == pytest.approx(0.5 * share, rel=1e-12)
 
 
-@pytest.mark.parametrize("iterations", [1, 2, 9, 10, 19])
+@pytest.mark.parametrize("iterations", [1, 2, 9, 19])
 def test_short_runs_warm_up_for_one_iteration(iterations):
-    assert learning_rate(0, 0.5, iterations) == 0.5
-    assert learning_rate(1, 0.5, iterations) == pytest.approx(0.5)
-    assert learning_rate(max(2, iterations), 0.5, iterations) == pytest.approx(0.0005)
+    rates = [learning_rate(k, 0.5, iterations) for k in (0, 1, max(2, iterations))]
+    assert rates == pytest.approx([0.5, 0.5, 0.0005])
 
 
 def random_gradients(model, seed):
@@ -217,10 +202,8 @@ def sgd(model):
     return torch.optim.SGD(groups, lr=0.25, momentum=0.9)
 
 
-@pytest.mark.parametrize("own", [None, sgd, partial(torch.optim.SGD, lr=0.1)])
+@pytest.mark.parametrize("own", [None, sgd])
 def test_what_optimisers_remember_is_saved_and_restored(model, own):
-    if isinstance(own, partial):
-        own = lambda model: torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.5)  # noqa: E731
     first = Optimisers(model, 2e-3, own)
     for seed in range(2):
         random_gradients(model, seed)
@@ -241,13 +224,9 @@ def test_what_optimisers_remember_is_saved_and_restored(model, own):
     wanted = third_step(first)
     assert torch.equal(third_step(restored), wanted)
     assert not torch.equal(third_step(Optimisers(model, 2e-3, own)), wanted)
-
-
-def test_rates_of_an_own_optimiser_are_the_highest_of_the_cycle(model):
-    optimisers = Optimisers(model, 2e-3, sgd)
-    random_gradients(model, 0)
-    optimisers.step(1e-3)  # half of the highest
-    assert [g["lr"] for g in optimisers.each["own"].param_groups] == pytest.approx([0.25, 0.125])
+    if own:  # its rates are the highest of the cycle, and this is half of it
+        rates = [group["lr"] for group in restored.each["own"].param_groups]
+        assert rates == pytest.approx([0.25, 0.125])
 
 
 # ---- the losses
@@ -265,14 +244,12 @@ def test_losses_by_hand():
     frames[0, :, 0] = 0.5  # ink: 1/4 too much in the first frame
     frames[1, 0, 1] = 1.0  # alive: 1 in half of the second
     frames[1, :, 2] = 3.0  # origin: everywhere, and one above the bound
-    config = replace(
-        CONFIG, loss_weights=(1.0, 3.0), alive_weight=0.5, origin_weight=2.0, overflow_weight=0.25
-    )
+    config = replace(CONFIG, alive_weight=0.5, origin_weight=2.0, overflow_weight=0.25)
     losses = grow_losses(frames, images, config)
     wanted = {
-        "ink": 0.25 / 4,
-        "alive": 0.5 * (1 / 2) * 3 / 4,
-        "origin": 2.0 * (1 / 784 * 1 / 4 + (783 * 9 + 4) / 784 * 3 / 4),
+        "ink": 0.25 / 2,
+        "alive": 0.5 * (1 / 2) / 2,
+        "origin": 2.0 * (1 / 784 + (783 * 9 + 4) / 784) / 2,
         "overflow": 0.25 / 10,
     }
     for name, value in losses._asdict().items():
@@ -289,7 +266,7 @@ def test_ink_and_alive_channel_are_compared_with_the_picture():
     images[:, :, 10, 10] = 0.75  # its tissue has 25 cells
     frames = torch.zeros(1, 2, 5, 28, 28)
     frames[0, 0, 0], frames[0, 0, 1] = images[0, 0], alive_target(images)[0, 0]  # just right
-    config = replace(CONFIG, loss_steps=(2,), alive_weight=0.5)
+    config = replace(CONFIG, alive_weight=0.5)
     losses = grow_losses(frames, images, config)
     assert losses.ink.item() == pytest.approx(0.75**2 / 784 / 2)
     assert losses.alive.item() == pytest.approx(0.5 * 25 / 784 / 2)
@@ -310,7 +287,7 @@ def test_all_ink_channels_count():
 def test_the_bound_holds_for_both_signs(value, wanted):
     frames = torch.zeros(1, 1, 4, 28, 28)
     frames[0, 0, 3] = value
-    config = replace(CONFIG, loss_steps=(2,), overflow_weight=1.0)
+    config = replace(CONFIG, overflow_weight=1.0)
     assert grow_losses(frames, torch.zeros(1, 1, 28, 28), config).overflow.item() == wanted
 
 
@@ -376,9 +353,9 @@ def test_positional_channels_count_within_the_tissue():
     coarse, fine = 33 * 25 / 784 / 4 / 2, 25 / 784 / 4 / 4 / 2
     error = position_error(frames[:, :, 3:], images)
     assert error.tolist() == pytest.approx([coarse, fine], rel=1e-5)
-    config = replace(CONFIG, loss_weights=(1.0, 3.0), position_weight=2.0, overflow_weight=0.0)
+    config = replace(CONFIG, position_weight=2.0, overflow_weight=0.0)
     losses = grow_losses(frames, images, config)
-    assert losses.position.item() == pytest.approx(2 * (coarse + 3 * fine) / 4, rel=1e-5)
+    assert losses.position.item() == pytest.approx(2 * (coarse + fine) / 2, rel=1e-5)
     assert grow_losses(frames, images, replace(config, position_weight=0.0)).position == 0
 
 
@@ -498,8 +475,8 @@ def test_five_batches_are_tried(model, digits, monkeypatch, failures, fine):
 def test_the_toy_learns_nothing_more_from_its_own_pictures():
     """The ink of a grown bar is right: its loss is 0 in the last step, and so is its gradient."""
     model = toy_model(0.75).requires_grad_(True)
-    config = replace(CONFIG, loss_steps=(8, 12), alive_weight=0.0, kl_weight=0.0)
-    config = replace(config, overflow_weight=0.0, loss_weights=(1.0, 1.0))
+    quiet = dict.fromkeys(("alive_weight", "kl_weight", "overflow_weight"), 0.0)
+    config = replace(CONFIG, loss_steps=(8, 12), **quiet)
     metrics = try_step(new_run(model, config), toy.bars([0, 1, 2, 3], 0.75))
     assert (metrics["ink"], metrics["loss"], metrics["gradient"]) == (0, 0, 0)
     assert metrics["accuracy"] == 1
@@ -508,7 +485,8 @@ def test_the_toy_learns_nothing_more_from_its_own_pictures():
 # ---- the loop
 
 
-def test_callbacks_files_and_metadata(tmp_path, model, digits):
+def test_callbacks_files_and_metadata(tmp_path, model, digits, monkeypatch):
+    monkeypatch.setattr(loop, "SAVE_EVERY", 4)
     seen, outputs = [], Outputs(tmp_path / "deep" / "er", "toy")
 
     class Watch:
@@ -521,8 +499,8 @@ def test_callbacks_files_and_metadata(tmp_path, model, digits):
     config = replace(CONFIG, iterations=7)
     model.conditioning.mean.fill_(3.0)
     history = train(
-        model, digits, config, outputs, init_from={"made": "of"}, log_every=3, save_every=4,
-        callbacks=Watch(), progress=False,
+        model, digits, config, outputs, init_from={"made": "of"}, log_every=3, callbacks=Watch(),
+        progress=False,
     )  # fmt: skip
     assert seen == [(1, 1, False), (3, 3, False), (6, 6, True), (7, 7, True)]
     assert [entry["iteration"] for entry in history] == [1, 3, 6, 7]
@@ -605,49 +583,31 @@ def assert_fitted(model, digits):
     assert torch.equal(model.conditioning.scale_tril, scale_tril)
 
 
-def test_styles_are_fitted_at_the_end(tmp_path, model, digits):
-    outputs = Outputs(tmp_path, "toy")
-    train(model, digits, CONFIG, outputs, progress=False)
-    assert torch.equal(load(outputs.model).conditioning.mean, model.conditioning.mean)
-    assert_fitted(model, digits)
-
-
 def test_a_stopped_run_is_saved_and_leaves_fitted_styles(tmp_path, model, digits):
     outputs, asked = Outputs(tmp_path, "toy"), iter([False, False, True])
     wanted = rf"^stopped after iteration 3 of 6; {outputs.run} is saved, go on with --resume$"
     with pytest.raises(Stopped, match=wanted) as stopped:
         train(model, digits, CONFIG, outputs, stop=lambda: next(asked), progress=False)
     assert stopped.value.number == signal.SIGINT
-    assert outputs.run.exists()
     assert not outputs.model.exists()
+    assert_fitted(model, digits)
+    train(model, digits, CONFIG, outputs, resume=True, progress=False)
+    assert torch.equal(load(outputs.model).conditioning.mean, model.conditioning.mean)
     assert_fitted(model, digits)
     with pytest.raises(Stopped, match=r"^stopped after iteration 1 of 6$"):
         train(model, digits, CONFIG, stop=lambda: True, progress=False)
-
-
-@pytest.fixture
-def flag(monkeypatch):
-    flag = StopFlag()
-
-    @contextmanager
-    def stop_flag():
-        yield flag
-
-    monkeypatch.setattr(loop, "stop_flag", stop_flag)
-    return flag
 
 
 @pytest.mark.parametrize(
     ("at", "message"),
     [(4, r"^stopped after iteration 4 of 6; "), (6, r"^toy is finished; stopped there$")],
 )
-def test_a_signal_stops_a_run_and_is_passed_on(
-    tmp_path, model, digits, flag, monkeypatch, at, message
-):
+def test_a_signal_stops_a_run_and_is_passed_on(tmp_path, model, digits, monkeypatch, at, message):
     outputs, right = Outputs(tmp_path, "toy"), loop.training_step
 
     def step(run, pictures):
-        flag.number = signal.SIGTERM if run.iteration + 1 == at else None
+        if run.iteration + 1 == at:
+            signal.raise_signal(signal.SIGTERM)
         return right(run, pictures)
 
     monkeypatch.setattr(loop, "training_step", step)
@@ -655,27 +615,6 @@ def test_a_signal_stops_a_run_and_is_passed_on(
         train(model, digits, CONFIG, outputs, progress=False)
     assert stopped.value.number == signal.SIGTERM
     assert outputs.model.exists() is (at == 6)
-
-
-def test_a_run_goes_on_where_it_was(tmp_path, model, digits):
-    begin = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    whole = train(model, digits, CONFIG, log_every=1, progress=False)
-    wanted = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    model.load_state_dict(begin)
-    outputs, asked = Outputs(tmp_path, "toy"), iter([False, False, True])
-    with pytest.raises(Stopped):
-        train(model, digits, CONFIG, outputs, log_every=1, stop=lambda: next(asked), progress=False)
-    model.load_state_dict(begin)
-    parts = train(model, digits, CONFIG, outputs, log_every=1, resume=True, progress=False)
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, wanted[name]), name
-    seconds = [entry.pop("seconds") for entry in parts]
-    assert seconds == sorted(seconds)  # the time that was spent before counts
-    for entry in whole:
-        del entry["seconds"]
-    assert parts == whole
-    again = train(model, digits, CONFIG, outputs, resume=True, progress=False)
-    assert [entry["iteration"] for entry in again] == [1, 2, 3, 4, 5, 6]
 
 
 def test_seconds_are_those_of_the_clock(tmp_path, model, digits, monkeypatch):
@@ -746,9 +685,10 @@ def test_a_run_that_diverged_says_where_and_what_is_left(tmp_path, model, digits
         return right(run, *args)
 
     monkeypatch.setattr(loop, "try_step", diverge)
+    monkeypatch.setattr(loop, "SAVE_EVERY", 3)
     saved = f" The last good state is in {outputs.run}, the log in {outputs.log}."
     with pytest.raises(TrainingDiverged) as diverged:
-        train(model, digits, CONFIG, outputs, save_every=3, progress=False)
+        train(model, digits, CONFIG, outputs, progress=False)
     assert str(diverged.value) == (
         f"the loss is not finite at iteration 5.{saved} "
         "Try a lower --learning-rate, shorter rollouts (--loss-steps) or another --seed."
@@ -762,22 +702,10 @@ def test_a_run_that_diverged_says_where_and_what_is_left(tmp_path, model, digits
         (torch.zeros(0, 1, 28, 28), torch.zeros(0).long(), "^0 images and 0 labels: give as many"),
         (torch.zeros(3, 1, 28, 28), torch.arange(2), "^3 images and 2 labels: give as many"),
         (torch.full((2, 1, 28, 28), 255.0), torch.arange(2), r"outside \[0, 1\]"),
-        (torch.zeros(2, 1, 28, 28).byte(), torch.arange(2), "uint8"),
         (torch.zeros(2, 1, 32, 32), torch.arange(2), r"want \[N, 1, 28, 28\]"),
-        (torch.zeros(2, 4, 28, 28), torch.arange(2), r"want \[N, 1, 28, 28\]"),
         (torch.zeros(2, 1, 28, 28), torch.tensor([1, 10]), "label 10: labels go from 0 to 9"),
     ],
 )
 def test_pictures_that_can_not_be_trained_with(model, images, labels, message):
     with pytest.raises(InputError, match=message):
         train(model, Pictures(images, labels), CONFIG, progress=False)
-
-
-def test_any_integer_type_serves_as_labels(model, digits):
-    begin = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    losses = []
-    for labels in (digits.labels, digits.labels.to(torch.uint8)):
-        model.load_state_dict(begin)
-        history = train(model, Pictures(digits.images, labels), CONFIG, progress=False)
-        losses.append(history[-1]["loss"])
-    assert losses[0] == losses[1]

@@ -3,11 +3,11 @@
 import copy
 import warnings
 
-from nca_lib import model as model_module
 from nca_lib.inputs import InputError
 from nca_lib.masks import half_plane
 from nca_lib.model import NCA, ModelConfig, perception_kernels
 from nca_lib.rollout import COMPILED_UP_TO, Weights, compiled_is_faster
+from nca_lib.rollout import plan as planning
 from nca_lib.rollout.fire import SEEDS, rng_seeds
 from nca_lib.spec import MNIST, ImageSpec
 
@@ -250,18 +250,20 @@ def own(how):
 @pytest.mark.parametrize("how", ["class", "perceive", "step", "layer", "bias"])
 def test_what_leaves_the_fast_path_says_so_once(how, monkeypatch):
     """Found by users who wrote their own perception: step changed, rollout did not."""
-    monkeypatch.setattr(model_module, "_warned", set())
+    monkeypatch.setattr(planning, "_warned", set())
     torch.manual_seed(0)
     model, state = own(how), torch.rand(2, 6, 9, 9)
     condition = torch.randn(2, 5)
     wanted = model(state, condition, 4, engine="dense")
-    with pytest.warns(UserWarning, match="has its own perceive, update, step or layers: its roll"):
+    with pytest.warns(
+        UserWarning, match="layers or hooks: its rollouts take the dense step"
+    ):
         given = model(state, condition, 4)
     assert torch.equal(given, wanted)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model(state, condition, 4)
-    with pytest.raises(InputError, match="engine 'sparse' knows only NCA's own step"):
+    with pytest.raises(InputError, match="'sparse' knows only NCA's own step"):
         model(state, condition, 4, engine="sparse")
 
 

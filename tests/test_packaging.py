@@ -144,33 +144,77 @@ def test_interpreters_that_do_not_fit_are_skipped(tasks, tmp_path, monkeypatch):
         tasks.make_venv()
 
 
-def test_set_up_is_done_once_and_again_after_a_change(tasks, monkeypatch, tmp_path):
-    started = []
+@pytest.fixture
+def started(tasks, monkeypatch, tmp_path):
+    """The commands that set-up starts, in a folder with nothing in it; `python` is left out."""
+    commands = []
 
     def run(*command, check=True):
-        started.append([str(part) for part in command[1:]])
-        if "venv" in started[-1]:
+        commands.append([str(part) for part in command if part != tasks.interpreter(tasks.VENV)])
+        if "venv" in commands[-1]:
             tasks.interpreter(tasks.VENV).parent.mkdir(parents=True)
             tasks.interpreter(tasks.VENV).touch()
+        return 0
 
     monkeypatch.delenv("PYTHON", raising=False)
     monkeypatch.setattr(tasks, "ROOT", tmp_path)
     monkeypatch.setattr(tasks, "VENV", tmp_path / ".venv")
     monkeypatch.setattr(tasks, "run", run)
+    monkeypatch.setattr(tasks, "find_uv", lambda python: None)
+    monkeypatch.setattr(tasks, "works", lambda command, *_, **__: Path(command[0]).exists())
     for name in ("requirements.lock", "pyproject.toml"):
         (tmp_path / name).touch()
-    tasks.setup()
+    return commands
+
+
+def test_set_up_installs_what_a_task_needs_once_and_again_after_a_change(tasks, started, tmp_path):
     install, info = ["-m", "pip", "install", "--quiet"], ["-m", "nca_lib", "info"]
-    whole = [["-m", "venv", str(tmp_path / ".venv")], [*install, "-r", "requirements.lock"],
-             [*install, "--no-deps", "-e", "."], info]  # fmt: skip
-    assert started == whole
-    tasks.setup()
-    assert started == whole
+    locked = [*install, "-c", "requirements.lock", "-e"]
+    tasks.setup("run")
+    assert started[0][-3:] == ["-m", "venv", str(tmp_path / ".venv")]
+    assert started[1:] == [[*locked, "."], info]
+    tasks.setup("run")
+    assert len(started) == 3
+    tasks.setup("lab")  # adds to it
+    assert started[3:] == [[*locked, ".[notebooks]"], info]
+    tasks.setup("all")
+    assert started[5:] == [[*locked, ".[notebooks,test,site]"], info]
+    for extent in ("run", "lab", "all"):
+        tasks.setup(extent)
+    assert len(started) == 7
     later = time.time() + 10
     os.utime(tmp_path / "requirements.lock", (later, later))
     (tmp_path / ".venv/pyvenv.cfg").write_text("home = /usr/bin\nuv = 0.13.9\n")  # its owner's
-    tasks.setup()
-    assert started == [*whole, info]
+    tasks.setup("lab")
+    assert started[7:] == [info]
+
+
+@pytest.mark.parametrize(("reached", "gpu"), [(True, False), (False, False), (True, True)])
+def test_without_a_gpu_uv_takes_the_small_build_of_pytorch(
+    tasks, started, monkeypatch, capsys, reached, gpu
+):
+    tried = []
+
+    def slim(command, **_):
+        tried.append(command)
+        return subprocess.CompletedProcess(command, 0 if reached else 2)
+
+    monkeypatch.setattr(tasks, "find_uv", lambda python: "uv")
+    monkeypatch.setattr(tasks, "has_nvidia", lambda: gpu)
+    monkeypatch.setattr(tasks.sys, "platform", "linux")
+    monkeypatch.setattr(tasks.subprocess, "run", slim)
+    tasks.install("python", "-e", ".")
+    usual = ["uv", "pip", "install", "--quiet", "--python", "python", "-e", "."]
+    assert tried == ([] if gpu else [[*usual, "--torch-backend=cpu"]])
+    assert started == ([] if reached and not gpu else [usual])
+    assert ("3 GB" in capsys.readouterr().out) == (not reached)
+
+
+def test_a_task_needs_no_packages_of_others(tasks):
+    assert {"lab", "run"} <= tasks.NEEDS.keys() <= set(tasks.TASKS)
+    extras = PROJECT["optional-dependencies"]
+    named = {extent: re.findall(r"\w+", what or "") for extent, what in tasks.EXTRAS.items()}
+    assert named == {"": [], "run": [], "lab": ["notebooks"], "all": list(extras)}
 
 
 @pytest.fixture
@@ -179,7 +223,7 @@ def alone(tmp_path):
     shutil.copy(ROOT / "tasks.py", tmp_path)
 
     def run(code, **variables):
-        source = f"import tasks; tasks.setup = lambda: None; {code}"
+        source = f"import tasks; tasks.setup = lambda extent: None; {code}"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("OMP")}
         return subprocess.run(
             [sys.executable, "-c", source], cwd=tmp_path, env=clean | variables,

@@ -8,7 +8,6 @@ from nca_lib.visual import show
 
 import pytest
 import torch
-from PIL import Image
 
 QUIET = """
 import os, sys
@@ -40,38 +39,6 @@ def test_every_public_name_is_there():
     assert nca.show is show  # a function, also after its package was imported
     with pytest.raises(AttributeError, match="has no attribute 'grow'; it has NCA, ModelConfig"):
         nca.grow  # noqa: B018
-
-
-def fish(folder):
-    folder.mkdir()
-    for number, name in enumerate(("fish", "snail")):
-        picture = Image.new("RGBA", (16, 12), (0, 0, 0, 0))
-        picture.paste((200, 80 * number, 30, 255), (4, 3, 12, 9))
-        picture.save(folder / f"{name}.png")
-
-
-def test_all_that_a_practitioner_needs(tmp_path):
-    fish(tmp_path / "pictures")
-    data = nca.read_images(tmp_path / "pictures")
-    model = nca.NCA(data.spec, channels=8, hidden=16)
-    steps = []
-    history = nca.train(
-        model, data, iterations=4, loss_steps=(3, 5), damage=0.5, progress=False, log_every=2,
-        callbacks=lambda step, metrics, model: steps.append((step, metrics["loss"])),
-    )  # fmt: skip
-    assert [step for step, _ in steps] == [1, 2, 4] == [entry["iteration"] for entry in history]
-    frames = model.grow("fish", steps=7)
-    assert frames.shape == (8, 1, 8, 12, 16)
-    nca.show(frames)
-    nca.save_gif(frames, tmp_path / "fish.gif")
-    with Image.open(tmp_path / "fish.gif") as film:
-        assert film.n_frames > 1
-    model.save(tmp_path / "fish.safetensors")
-    again = nca.load(tmp_path / "fish.safetensors")
-    assert (again.spec, again.config, again.steps) == (model.spec, model.config, 5)
-    state = again(again.seed(8), again.condition("fish"), steps=6)
-    assert state.shape == (8, 8, 12, 16)
-    torch.testing.assert_close(state[:1], model.grow("fish", steps=6)[-1])
 
 
 def test_a_model_that_was_saved_without_training_keeps_its_task(tmp_path):

@@ -41,8 +41,9 @@ def test_each_digit_model_grows_its_digit(digit):
     assert (read == labels).double().mean() > 0.9
 
 
+@pytest.mark.slow
 def test_unified_regrows_digits_it_never_saw_holds_them_and_heals():
-    digits, model = load_data("mnist", "embedded").test.limit(100), load("unified")
+    digits, model = load_data("mnist", "embedded").test.limit(50), load("unified")
     steps = model.steps
     states = regrow(model, digits, (steps, 10 * steps))
     grown, later = states[:, :, :1]

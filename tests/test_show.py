@@ -88,7 +88,7 @@ def test_figures_show_what_they_are_given():
     shown = strips.axes[13 + 3].images[0].get_array()
     assert torch.equal(torch.from_numpy(shown.data), 1 - grown[3, 0])
     log = [{"iteration": k, "ink": 0.1 / (k + 1)} for k in range(5)]
-    logs = {"digit-0": log, "digit-1": log, "unified": log, "restore": [], "reader": log}
+    logs = {"digit-0": log, "digit-1": log, "unified": log}
     (ax,) = plots.learning_curves(logs).axes
     assert len(ax.lines) == 3
     assert list(ax.lines[-1].get_xdata()) == [0, 1, 2, 3, 4]

@@ -2,25 +2,17 @@
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+from modules import ORDER  # noqa: E402
+
 PACKAGE = ROOT / "nca_lib"
-ORDER = [  # nothing imports what stands later
-    *("spec", "inputs", "interrupts", "state", "masks", "rollout.fire", "rollout.plan"),
-    *("rollout.dense", "rollout.sparse", "rollout.compiled", "rollout", "conditioning", "model"),
-    *("checkpoint", "data.blur", "data.dataset", "data.folder", "data.torchvision_sets"),
-    *("data.handwriting", "data", "classifier", "training.config", "training.losses"),
-    *("training.distributed", "training.optimisers", "training.pool", "training.tasks"),
-    *("training.run", "training.batch", "training.loop", "training", "training.presets"),
-    *("training.pretrain", "evaluation.metrics", "evaluation.baselines", "evaluation.decoder"),
-    *("evaluation.behaviour", "evaluation.classifying", "evaluation.samples"),
-    *("evaluation.evaluate", "evaluation", "visual.plots", "evaluation.report", "live"),
-    *("visual.widgets", "visual", "cli", "__main__"),
-]
-LATE = {("model", "checkpoint")}  # but for `NCA.save`, when it is called
+LATE = {("model", "checkpoint"), ("rollout.plan", "model")}  # imported when they are needed
 KERNELS = {"compiled", "sparse"}  # files whose functions may be longer, with more arguments
 LONG, MANY = {"train"}, {"train", "rollout"}  # public functions that may be
 TASK_NAMES = {"grow", "restore", "classify"}

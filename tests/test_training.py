@@ -91,10 +91,12 @@ import sys, torch
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_training import CONFIG, new, replace, train, Outputs, Pictures, Stopped
+from nca_lib.training import loop
+loop.SAVE_EVERY = 20
 images = torch.zeros(30, 1, 28, 28); images[:, 0, 8:20, 10:13] = 1.0
 try:
     train(new(), Pictures(images, torch.arange(30) % 10), CONFIG, Outputs(Path(sys.argv[1]),
-          "unified"), resume=True, save_every=20, log_every=1, iterations=400,
+          "unified"), resume=True, log_every=1, iterations=400,
           callbacks=lambda step, *_: print(step, flush=True), progress=False)
 except Stopped as error:
     sys.exit(128 + error.number)
@@ -140,7 +142,9 @@ def test_a_killed_process_goes_on_bit_for_bit(tmp_path, whole, name):
 def test_resume_refuses_other_settings_and_new_runs_refuse_old_outputs(tmp_path, digits):
     outputs = Outputs(tmp_path, "unified")
     train(new(), digits, CONFIG, outputs, init_from={"a": 1}, progress=False)
-    before = outputs.model.read_bytes()
+    before, again = outputs.model.read_bytes(), new(seed=7)
+    train(again, digits, CONFIG, outputs, init_from={"a": 1}, resume=True, progress=False)
+    assert torch.equal(again.output.weight, load(outputs.model).output.weight)  # it was finished
     for model, change, message in [
         (MODEL, {"learning_rate": 0.1}, r"training\.learning_rate = 0.002, now it is 0.1"),
         (replace(MODEL, hidden=17), {}, r"model\.hidden = 16, now it is 17"),
@@ -158,14 +162,7 @@ def test_resume_refuses_other_settings_and_new_runs_refuse_old_outputs(tmp_path,
     assert outputs.model.read_bytes() == before
 
 
-def test_a_finished_run_is_loaded_and_left(tmp_path, digits):
-    outputs, model, again = Outputs(tmp_path, "unified"), new(), new(seed=7)
-    train(model, digits, CONFIG, outputs, progress=False)
-    train(again, digits, CONFIG, outputs, resume=True, progress=False)
-    assert torch.equal(again.output.weight, model.output.weight)
-
-
-@pytest.mark.parametrize("poison", [float("nan"), float("inf"), 1e30])
+@pytest.mark.parametrize("poison", [float("nan"), 1e30])
 def test_a_sample_that_explodes_does_not_end_the_training(digits, poison):
     """Found in a long training run: one pooled sample in thousands of iterations ended it."""
     run = new_run(new(), replace(CONFIG, iterations=40))
@@ -205,13 +202,13 @@ def bars_of(spec, digits):
 
 def test_pretraining_gives_a_model_for_each_class(tmp_path, digits):
     data, config = bars_of(MNIST, digits), replace(CONFIG, iterations=3)
-    files = pretrain(MODEL, data, config, tmp_path, only=(0, 7), progress=False)
-    assert [f.name for f in files] == ["digit-0.safetensors", "digit-7.safetensors"]
-    zero, seven = map(load, files)
+    files = pretrain(MODEL, data, config, tmp_path, progress=False)
+    assert [file.name for file in files] == [f"digit-{d}.safetensors" for d in range(10)]
+    zero, seven = load(files[0]), load(files[7])
     assert not torch.equal(zero.output.weight, seven.output.weight)
     assert seven.trained_labels == [7]
     assert seven.metadata["training"]["seed"] == 8
-    again = pretrain(MODEL, data, config, tmp_path, only=(0, 7), resume=True, progress=False)
+    again = pretrain(MODEL, data, config, tmp_path, resume=True, progress=False)
     assert torch.equal(load(again[0]).output.weight, zero.output.weight)
     pets = ImageSpec(("cat", "dog"), 1, (28, 28))
     with pytest.raises(InputError, match="there is no picture of a dog"):

@@ -52,10 +52,8 @@ def test_growths_of_one_shape_and_a_name_each(model):
 
 def test_a_picture_stands_in_where_nobody_runs_a_widget(model):
     player = GrowthPlayer(model.grow(3, steps=40)[:, 0], ["a 3"], model.spec)
-    for widget, name in (
-        (player, "GrowthPlayer(a 3: 40 steps)"),
-        (LiveDigit(model, 3), "LiveDigit(3)"),
-    ):
+    names = {"GrowthPlayer(a 3: 40 steps)": player, "LiveDigit(3)": LiveDigit(model, 3)}
+    for name, widget in names.items():
         data, _ = widget._repr_mimebundle_()
         assert len(data["image/png"]) <= FALLBACK
         assert levels(data["image/png"]).shape[1] >= 600

@@ -24,13 +24,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from nca_lib.checkpoint import load, save_model, write_atomically
-from nca_lib.classifier import KIND, perceptual_network, save_network, train_classifier
+from nca_lib.classifier import (
+    KIND,
+    perceptual_network,
+    save_network,
+    train_classifier,
+    train_epochs,
+)
 from nca_lib.cli import Finetune, Pretrain, Read, Restore, pick_device
 from nca_lib.data import Dataset, load_data
-from nca_lib.evaluation.decoder import save_decoder, train_decoder
+from nca_lib.evaluation.decoder import KIND as DECODER
+from nca_lib.evaluation.decoder import Decoder
 from nca_lib.interrupts import Stopped
 from nca_lib.model import NCA
 from nca_lib.training.presets import PRESETS
+
+import torch
+from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / "nca_lib" / "weights"
@@ -58,12 +68,38 @@ def files_of(step: str, out: Path) -> list[Path]:
     return [out / step / f"{name}.safetensors" for name in names]
 
 
+def train_decoder(
+    data: Dataset, style_dim: int, kl_weight: float, epochs: int, seed: int = 0
+) -> tuple[Decoder, dict]:
+    """Train a decoder as models are: squared error of the ink, and the codes' divergence.
+
+    The metadata hold the validation error of every epoch.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        decoder = Decoder(data.spec, style_dim)
+
+    def loss(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        code = decoder.encoder(images, labels)
+        drawn = code.sample(torch.randn(code.mean.shape, generator=generator))
+        error = (decoder.decode(labels, drawn) - images).square().mean()
+        return error + kl_weight * code.kl().mean() / images[0].numel()
+
+    optimiser = torch.optim.Adam(decoder.parameters(), 2e-3)
+    metadata = {"seed": seed, "epochs": epochs, "kl_weight": kl_weight, "source": data.name}
+    metadata |= {"style_dim": style_dim, "validation_error": []}
+    for _ in train_epochs(decoder, optimiser, loss, data.train, epochs, seed):
+        off = decoder.redraw(data.validation) - data.validation.images
+        metadata["validation_error"].append(round(off.square().mean().item(), 5))
+    return decoder, metadata
+
+
 def train_network(step: str, data: Dataset, file: Path, epochs: int) -> None:
     """The classifier, its twin for the perceptual loss, or the convolutional decoder."""
     if step == "decoder":
         full = PRESETS["full"]
         style_dim, kl_weight = full.model.style_dim, full.finetune.kl_weight
-        save_decoder(file, *train_decoder(data, style_dim, kl_weight, epochs, seed=0))
+        save_network(file, DECODER, *train_decoder(data, style_dim, kl_weight, epochs))
     else:
         network, metadata = train_classifier(data, epochs, seed=int(step == "perceptual"))
         save_network(file, KIND, network, metadata)
@@ -152,8 +188,7 @@ def size_of(model: NCA) -> str:
     parts = [f"{model.parameter_count:,} parameters"]
     if model.encoder is not None:
         encoder = sum(parameter.numel() for parameter in model.encoder.parameters())
-        classes, length = len(model.spec.classes), model.config.style_dim
-        styles = classes * length * (length + 3) // 2  # means and triangular factors
+        styles = model.style_parameters
         parts += [f"{encoder:,} of the style encoder", f"{styles:,} of the styles' Gaussians"]
     return ", ".join(parts)
 

@@ -2,7 +2,15 @@
 
 ORDER = [
     *("spec", "inputs", "interrupts", "state", "masks", "rollout.fire", "rollout.plan"),
-    *("rollout.dense", "rollout.sparse", "rollout.compiled", "rollout", "conditioning", "model"),
+    *(
+        "rollout.dense",
+        "rollout.sparse",
+        "rollout.kept",
+        "rollout.compiled",
+        "rollout",
+        "conditioning",
+        "model",
+    ),
     *("checkpoint", "data.blur", "data.dataset", "data.folder", "data.torchvision_sets"),
     *("data.handwriting", "data", "classifier", "training.config", "training.losses"),
     *("training.distributed", "training.optimisers", "training.pool", "training.tasks"),

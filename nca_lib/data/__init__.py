@@ -49,10 +49,7 @@ def load_data(
         return read_images(root if own else str(files("nca_lib") / "pictures"))
     if name == "mnist" and (root == "embedded" or (not root and preset == "quick")):
         return embedded_sample()
-    known = SETS[name]
-    if root == "embedded":
-        raise InputError(f"{known.title} is not embedded in the package: {known.how_to_get}")
-    return load_set(known, root)
+    return load_set(SETS[name], root)
 
 
 def mnist(root: str | Path | None = None) -> Dataset:

@@ -32,8 +32,6 @@ PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test
          "val": "validation", "validation": "validation"}  # fmt: skip
 RESIZE = "with an image program or Pillow's Image.resize (40 x 40 is a good size)"
 
-Classes = dict[str, list[Path]]  # the files of each class
-
 
 def read_images(folder: str | Path) -> Dataset:
     """Pictures of one size, 8 x 8 to 96 x 96, with the classes named after files or folders.
@@ -46,14 +44,19 @@ def read_images(folder: str | Path) -> Dataset:
         InputError: no folder, no pictures, or pictures that are damaged or don't go together.
     """
     root = Path(os.path.expanduser(folder))
-    parts = find_parts(root)
-    classes = class_names(parts)
-    files = [(part, path, label) for part in parts
-             for label, name in enumerate(classes) for path in parts[part][name]]  # fmt: skip
+    parts = {part: find_classes(path) for part, path in find_parts(root).items()}
+    classes = tuple(parts["train"])
+    for part, found in parts.items():
+        for name in sorted(set(classes) ^ set(found)):
+            raise InputError(f"class {name!r} is missing in train or {part}: both need pictures")
+    files = [(part, path, label) for part, found in parts.items()
+             for label, name in enumerate(classes) for path in found[name]]  # fmt: skip
     images, note = read_files([path for _, path, _ in files])
     pictures = Pictures(images, torch.tensor([label for _, _, label in files]))
-    belongs = {name: torch.tensor([part == name for part, _, _ in files]) for name in parts}
-    divided = {name: pictures.select(index) for name, index in belongs.items()}
+    divided = {
+        name: pictures.select(torch.tensor([part == name for part, _, _ in files]))
+        for name in parts
+    }
     source = f"{root} (pictures: {len(files):,}, classes: {len(classes)}){note}"
     name = textwrap.shorten(f"pictures: {', '.join(classes)}", 60, placeholder=" ...")
     spec = ImageSpec(classes, images.shape[1], tuple(images.shape[2:]))
@@ -68,27 +71,26 @@ def look_into(folder: Path) -> tuple[list[Path], list[Path]]:
     try:
         entries = sorted(folder.iterdir(), key=lambda path: path.name)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{folder} can't be read ({reason}): give a folder of pictures") from error
+        raise InputError(f"{folder} can't be read ({error}): give a folder of pictures") from error
     seen = [path for path in entries if not path.name.startswith((".", "__"))]
     pictures = [path for path in seen if path.suffix.lower() in SUFFIXES and path.is_file()]
     return [path for path in seen if path.is_dir()], pictures
 
 
-def find_parts(root: Path) -> dict[str, Classes]:
-    """The files of each part and class; "train" is the only part of an undivided folder."""
+def find_parts(root: Path) -> dict[str, Path]:
+    """The folder of each part; an undivided one is all "train"."""
     folders, pictures = look_into(root)
     parts = {PARTS[path.name.lower()]: path for path in folders if path.name.lower() in PARTS}
     if "train" not in parts or len(parts) == 1:
-        return {"train": find_classes(root)}
+        return {"train": root}
     for path in folders + pictures:
         if path not in parts.values():
             raise InputError(f"{path} lies beside train: put all pictures into train, test and val")
-    return {part: find_classes(folder) for part, folder in parts.items()}
+    return parts
 
 
-def find_classes(folder: Path) -> Classes:
-    """The files of each class: one file named after it, or all files in a folder named after it."""
+def find_classes(folder: Path) -> dict[str, list[Path]]:
+    """The files of each class: those named after it, or all in a folder named after it."""
     folders, pictures = look_into(folder)
     if folders and pictures:
         raise InputError(
@@ -97,30 +99,17 @@ def find_classes(folder: Path) -> Classes:
         )
     classes = {path.name: look_into(path)[1] for path in folders}
     for path in pictures:
-        if path.stem in classes:
-            raise InputError(f"{path}: there are two pictures of the class {path.stem}, rename one")
-        classes[path.stem] = [path]
+        classes.setdefault(path.stem, []).append(path)
     empty = [folder / name for name in classes if not classes[name]]
     if empty or not classes:
         raise InputError(
             f"{[*empty, folder][0]} holds no pictures: put PNG or JPG files there, "
             "one for each class, or a folder of them for each class"
         )
-    return classes
-
-
-def class_names(parts: dict[str, Classes]) -> tuple[str, ...]:
-    """The sorted names, which must be printable and the same in every part."""
-    names = set(parts["train"])
-    for part, classes in parts.items():
-        for name in sorted(names ^ set(classes)):
-            raise InputError(
-                f"class {name!r} is missing in train or {part}: both need pictures of it"
-            )
-    for name in names:
+    for name in classes:
         if not name.isprintable():
             raise InputError(f"the class {name!a} has a name that can't be printed: rename it")
-    return tuple(sorted(names))
+    return dict(sorted(classes.items()))
 
 
 def read_files(paths: list[Path]) -> tuple[Tensor, str]:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from nca_lib.data.dataset import Dataset, Pictures, split
 from nca_lib.data.folder import as_bytes, as_ink
-from nca_lib.inputs import InputError, as_labels, check_images
+from nca_lib.inputs import InputError, check_images
 from nca_lib.spec import MNIST, ImageSpec
 
 import numpy as np
@@ -20,7 +20,6 @@ import platformdirs
 import torch
 from torch import Tensor
 
-DIGITS = (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)  # test pictures of each
 FASHION = replace(MNIST, classes=(
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -36,7 +35,6 @@ class NamedSet:
     title: str
     torchvision: str  # name of torchvision's class, and of the folder
     spec: ImageSpec
-    counts: tuple[int, ...]  # published test pictures of each class
     split: str = ""  # of EMNIST, whose files hold columns for rows, and labels from 1
 
     def open(self, root: Path, **options):
@@ -46,17 +44,12 @@ class NamedSet:
         options |= {"split": self.split} if self.split else {}
         return getattr(datasets, self.torchvision)(root, **options)
 
-    @property
-    def how_to_get(self) -> str:
-        embedded = ", or --data-root embedded" if self.title == "MNIST" else ""
-        return f"pass --data-root FOLDER with {self.torchvision}/raw in it{embedded}"
-
 
 SETS = {
-    "mnist": NamedSet("MNIST", "MNIST", MNIST, DIGITS),
-    "fashion": NamedSet("Fashion-MNIST", "FashionMNIST", FASHION, (1000,) * 10),
-    "kmnist": NamedSet("KMNIST", "KMNIST", KANA, (1000,) * 10),
-    "letters": NamedSet("EMNIST letters", "EMNIST", LETTERS, (800,) * 26, "letters"),
+    "mnist": NamedSet("MNIST", "MNIST", MNIST),
+    "fashion": NamedSet("Fashion-MNIST", "FashionMNIST", FASHION),
+    "kmnist": NamedSet("KMNIST", "KMNIST", KANA),
+    "letters": NamedSet("EMNIST letters", "EMNIST", LETTERS, "letters"),
 }
 
 
@@ -67,33 +60,38 @@ def load_set(known: NamedSet, root: str | Path) -> Dataset:
         InputError: files are missing or damaged, or do not fit the set.
     """
     folder = Path(os.path.expanduser(root or platformdirs.user_cache_dir("nca_lib", False)))
-    raw = folder / known.torchvision / "raw"
-    if not root and not raw.is_dir():
-        download(known, folder)
-    if not raw.is_dir():
-        raise InputError(
-            f"no {known.title} in {folder} (--data-root or $NCA_DATA): no folder {raw}; "
-            f"{known.how_to_get}; for pictures of your own add --data pictures"
-        )
-    train, test = (read_part(known, folder, part) for part in ("training", "test"))
-    published = tuple(test.labels.bincount().tolist()) == known.counts
-    name = known.title if published else f"pictures in the format of {known.title}"
-    return split(train, test, f"{name} in {folder}", name, known.spec)
-
-
-def read_part(known: NamedSet, root: Path, part: str) -> Pictures:
-    """The training or the test pictures, with labels from 0."""
     try:
-        data = known.open(root, train=part == "training")
-        labels = as_labels(data.targets - (1 if known.split else 0), known.spec.classes)
-        if tuple(data.data.shape) != (len(labels), *known.spec.size):
-            raise InputError(f"images {list(data.data.shape)}, labels [{len(labels)}]")
+        if not root and not (folder / known.torchvision).exists():
+            download(known, folder)
+        train, test = (read_part(known, folder, train) for train in (True, False))
+        return split(train, test, f"{known.title} in {folder}", known.title, known.spec)
     except Exception as error:  # torchvision raises many
         raise InputError(
-            f"the {part} files of {known.title} in {root} are missing, packed, damaged or those of "
-            f"a different set ({error!r}): get them anew, or {known.how_to_get}"
+            f"{known.title} can't be read from {folder} ({error!r}): pass --data-root FOLDER with "
+            f"{known.torchvision}/raw in it; for pictures of your own add --data pictures"
         ) from error
-    return from_bytes(data.data.mT if known.split else data.data, labels)
+
+
+def read_part(known: NamedSet, root: Path, train: bool) -> Pictures:
+    """The training or the test pictures, with labels from 0."""
+    data = known.open(root, train=train)
+    if data.data.shape != (len(data.targets), *known.spec.size):
+        raise ValueError(f"images {list(data.data.shape)}, labels [{len(data.targets)}]")
+    if known.split:
+        return from_bytes(data.data.mT, data.targets - 1)
+    return from_bytes(data.data, data.targets)
+
+
+def download(known: NamedSet, folder: Path) -> None:
+    """Download a set into `folder`; a failure leaves nothing half done there."""
+    print(f"downloading {known.title} into {folder} ...")
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder) as part:  # on the same disk, to be renamed
+        known.open(Path(part), download=True)
+        for path in Path(part, known.torchvision, "raw").iterdir():
+            if path.suffix in (".gz", ".zip") or known.split not in path.name:
+                path.unlink()  # EMNIST comes with gigabytes of other splits
+        Path(part, known.torchvision).rename(folder / known.torchvision)
 
 
 def from_bytes(images: Tensor, labels: Tensor) -> Pictures:
@@ -101,28 +99,26 @@ def from_bytes(images: Tensor, labels: Tensor) -> Pictures:
     return Pictures(images[:, None].float().contiguous() / 255, labels.to(torch.int64))
 
 
-def download(known: NamedSet, folder: Path) -> None:
-    """Download a set into `folder`; a failure leaves nothing half done there."""
-    print(f"downloading {known.title} into {folder} ...")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder) as part:  # on the same disk, to be renamed
-            known.open(Path(part), download=True)
-            for path in Path(part, known.torchvision, "raw").iterdir():
-                if path.suffix in (".gz", ".zip") or known.split not in path.name:
-                    path.unlink()  # EMNIST comes with gigabytes of other splits
-            Path(part, known.torchvision).rename(folder / known.torchvision)
-    except Exception as error:  # no network, a refusal, a full disk
-        raise InputError(
-            f"{known.title} can't be downloaded ({error!r}); {known.how_to_get}"
-        ) from error
-
-
 def as_pictures(data) -> Pictures:
     """Pictures to train on: `Pictures`, those of a `Dataset`, or all of a torchvision data set."""
     if isinstance(data, Dataset):
         return data.train
-    return data if isinstance(data, Pictures) else read_pairs(data)
+    if isinstance(data, Pictures):
+        return data
+    try:
+        images, labels = zip(*(data[i] for i in range(len(data))), strict=True)
+        if isinstance(images[0], Tensor):
+            ink = torch.stack(images).float()
+        else:
+            ink, _ = as_ink(np.stack([as_bytes(image) for image in images]))
+        labels = torch.tensor([operator.index(label) for label in labels])
+        spec = ImageSpec((), ink.shape[1], (ink.shape[2], ink.shape[3]))
+        return Pictures(check_images(ink, spec), labels)
+    except Exception as error:  # a data set may raise anything
+        raise InputError(
+            f"{type(data).__name__} can't be used as data ({error!r}): give pairs of a "
+            "picture (PIL image or float tensor [I, H, W], all of one size) and a label"
+        ) from error
 
 
 def from_torchvision(dataset) -> Dataset:
@@ -134,26 +130,8 @@ def from_torchvision(dataset) -> Dataset:
     Raises:
         InputError: pictures of different sizes or out of range, or labels without a class.
     """
-    pictures, name = read_pairs(dataset), type(dataset).__name__
+    pictures, name = as_pictures(dataset), type(dataset).__name__
     classes = getattr(dataset, "classes", None) or range(int(pictures.labels.max()) + 1)
     classes = tuple(re.sub(r"^(\d) - \w+$", r"\1", str(each)) for each in classes)  # "7 - seven"
     spec = ImageSpec(classes, pictures.images.shape[1], tuple(pictures.images.shape[2:]))
     return split(pictures, None, f"{len(pictures):,} pictures of {name}", name, spec)
-
-
-def read_pairs(dataset) -> Pictures:
-    """All pictures and labels of a sequence of pairs."""
-    try:
-        images, labels = zip(*(dataset[i] for i in range(len(dataset))), strict=True)
-        if isinstance(images[0], Tensor):
-            ink = torch.stack(images).float()
-        else:
-            ink, _ = as_ink(np.stack([as_bytes(image) for image in images]))
-        labels = torch.tensor([operator.index(label) for label in labels])
-        spec = ImageSpec((), ink.shape[1], (ink.shape[2], ink.shape[3]))
-        return Pictures(check_images(ink, spec), labels)
-    except Exception as error:  # a data set may raise anything
-        raise InputError(
-            f"{type(dataset).__name__} can't be used as data ({error!r}): give pairs of a "
-            "picture (PIL image or float tensor [I, H, W], all of one size) and a label"
-        ) from error

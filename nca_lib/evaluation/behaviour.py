@@ -22,18 +22,15 @@ REPEATED = 8  # growths, at least, that a mean over time is taken of
 SUBSET = 1000  # persistence uses the first pictures only,
 DAMAGED = 400  # and regeneration fewer: there are many kinds of damage
 HEALING_STEPS = 64, 256
-Steps = tuple[int, ...]  # to record, increasing
 
 
 @torch.no_grad()
 def rollout_batches(
-    model: NCA, states: Tensor, condition: Tensor | None, steps: Steps, rng_seeds, first_step=0
+    model: NCA, states: Tensor, condition: Tensor | None, steps, rng_seeds, first_step=0
 ) -> Tensor:
-    """States `[N, C, H, W]` -> those after `steps`, `[R, N, C, H, W]` on the CPU.
+    """As `NCA.rollout`, in batches: `[N, C, H, W]` -> those after `steps`, `[R, N, C, H, W]`.
 
-    Args:
-        condition: `[N, D]`, or None for a model without conditioning.
-        rng_seeds, first_step: as in `NCA.rollout`.
+    `steps` increase; the result is on the CPU.
     """
     frames = []
     for part in torch.arange(len(states)).split(BATCH):
@@ -53,7 +50,7 @@ def infer_styles(model: NCA, pictures: Pictures) -> Tensor | None:
 
 @torch.no_grad()
 def regrow(
-    model: NCA, pictures: Pictures, steps: Steps, seed: int = 0, styles=None, rng_seeds=None
+    model: NCA, pictures: Pictures, steps, seed: int = 0, styles=None, rng_seeds=None
 ) -> Tensor:
     """Each picture from its label and inferred style (or `styles`), `[R, N, C, H, W]` on the CPU.
 
@@ -95,15 +92,15 @@ def regeneration(
     model: NCA, pictures: Pictures, grown: Tensor, steps: int, seed: int, only=()
 ) -> dict[str, dict[str, float]]:
     """As `healing`, with pixel accuracies instead of ink."""
-    return compare(healing(model, pictures, grown, steps, seed, only), pictures, pixel_accuracy)
+    ink = healing(model, pictures, grown, steps, seed, only)
+    return compare(ink, pictures.images, pixel_accuracy)
 
 
-def compare(rows: dict[str, dict], pictures: Pictures, metric: Callable) -> dict[str, dict]:
-    """The `metric(ink, images)` of ink by name and time; the images are the first pictures."""
-    return {
-        name: {when: metric(ink, pictures.images[: len(ink)]) for when, ink in row.items()}
-        for name, row in rows.items()
-    }
+def compare(ink: Tensor | dict, images: Tensor, metric: Callable) -> float | dict:
+    """The `metric(ink, images)` of ink that is sorted into dictionaries: of the first images."""
+    if isinstance(ink, dict):
+        return {name: compare(part, images, metric) for name, part in ink.items()}
+    return metric(ink, images[: len(ink)])
 
 
 def behaviour(model: NCA, pictures: Pictures, seed: int, only=()) -> dict:
@@ -114,21 +111,16 @@ def behaviour(model: NCA, pictures: Pictures, seed: int, only=()) -> dict:
     few, steps, ink = pictures.limit(SUBSET), model.steps, model.spec.channels
     few = few.select(torch.arange(len(few)).repeat(math.ceil(REPEATED / len(few))))
     long = regrow(model, few, (steps, 4 * steps, 10 * steps), seed)
-    rows = {
-        "persistence": dict(zip(("1x", "4x", "10x"), long[:, :, :ink], strict=True)),
-        **healing(model, few.limit(DAMAGED), long[0, :DAMAGED], steps, seed, only),
-    }
-    accuracy, error = (compare(rows, few, metric) for metric in (pixel_accuracy, squared_error))
+    persistence = dict(zip(("1x", "4x", "10x"), long[:, :, :ink], strict=True))
+    healed = healing(model, few.limit(DAMAGED), long[0, :DAMAGED], steps, seed, only)
+    control = healed.pop("none")
+    rows = {"persistence": persistence, "undamaged": control, "regeneration": healed}
     times, first = tuple(range(2, 4 * steps + 1, 2)), few.limit(BATCH)
     path = regrow(model, first, times, seed)[:, :, :ink]
     curve = [[t, pixel_accuracy(frame, first.images)] for t, frame in zip(times, path, strict=True)]
-    return summary(accuracy) | {"mse_over_time": summary(error), "accuracy_by_step": curve}
-
-
-def summary(rows: dict[str, dict[str, float]]) -> dict:
-    """Persistence, the undamaged control, and all other rows as regeneration."""
-    persistence, control = rows.pop("persistence"), rows.pop("none")
-    return {"persistence": persistence, "undamaged": control, "regeneration": rows}
+    error = compare(rows, few.images, squared_error)
+    more = {"mse_over_time": error, "accuracy_by_step": curve}
+    return compare(rows, few.images, pixel_accuracy) | more
 
 
 def other_blurs(model: NCA, pictures: Pictures, seed: int) -> dict[str, dict[str, float]]:

@@ -2,8 +2,7 @@
 
 A conditional variational auto-encoder (Kingma & Welling, 2014) with the encoder of `NCA`. Its
 decoder draws the whole picture at once, with several times as many parameters: the difference shows
-what is lost because cells see only their neighbours. It is trained as growing models are, with
-squared error of the ink and the same weight of the codes' divergence.
+what is lost because cells see only their neighbours. `tools/make_weights.py` trains it.
 """
 
 from __future__ import annotations
@@ -11,9 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from nca_lib.checkpoint import load_network, read_spec, shipped_file
-from nca_lib.classifier import save_network, train_epochs
 from nca_lib.conditioning import StyleEncoder
-from nca_lib.data.dataset import Dataset, Pictures
+from nca_lib.data.dataset import Pictures
 from nca_lib.inputs import as_whole
 from nca_lib.spec import MNIST, ImageSpec
 
@@ -61,36 +59,8 @@ class Decoder(nn.Module):
         return torch.cat([self.decode(y, self.encoder(x, y).mean) for x, y in parts])
 
 
-def train_decoder(
-    data: Dataset, style_dim: int, kl_weight: float, epochs: int, seed: int
-) -> tuple[Decoder, dict]:
-    """Train on the training pictures; the metadata hold the validation error of every epoch."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        decoder = Decoder(data.spec, style_dim)
-
-    def loss(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        code = decoder.encoder(images, labels)
-        drawn = code.sample(torch.randn(code.mean.shape, generator=generator))
-        error = (decoder.decode(labels, drawn) - images).square().mean()
-        return error + kl_weight * code.kl().mean() / images[0].numel()
-
-    optimiser = torch.optim.Adam(decoder.parameters(), 2e-3)
-    metadata = {"seed": seed, "epochs": epochs, "kl_weight": kl_weight, "source": data.name}
-    metadata |= {"style_dim": style_dim, "validation_error": []}
-    for _ in train_epochs(decoder, optimiser, loss, data.train, epochs, seed):
-        off = decoder.redraw(data.validation) - data.validation.images
-        metadata["validation_error"].append(round(off.square().mean().item(), 5))
-    return decoder, metadata
-
-
-def save_decoder(path: Path, decoder: Decoder, metadata: dict) -> None:
-    """Write a decoder in half precision, with how it was trained."""
-    save_network(path, KIND, decoder, metadata)
-
-
 def load_decoder(file: Path | None = None) -> Decoder:
-    """The shipped decoder of MNIST's digits, or one from `save_decoder`; frozen."""
+    """The shipped decoder of MNIST's digits, or one from `save_network`; frozen."""
 
     def make(metadata: dict) -> Decoder:
         return Decoder(read_spec(metadata), as_whole(metadata["style_dim"], "style_dim", least=1))

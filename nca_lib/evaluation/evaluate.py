@@ -48,7 +48,7 @@ def evaluate(
         InputError: no such pictures, a seed or limit out of range, a model that was trained from
             initial states of your own.
     """
-    started, task, styles = time.perf_counter(), task_of(model), model.config.style_dim
+    started, task = time.perf_counter(), task_of(model)
     if model.metadata.get("hooks", {}).get("start"):
         raise InputError("this model starts from your own initial states: roll it out from those")
     pictures = pictures_for(model, data, split, limit)
@@ -56,7 +56,7 @@ def evaluate(
         "n": len(pictures), "split": split, "limit": limit, "seed": check_seed(seed),
         "task": task.name, "steps": model.steps, "weights": model.metadata.get("sha256"),
         "data": data.name, "held_out": data.held_out, "parameters": model.parameter_count,
-        "style_parameters": len(model.spec.classes) * styles * (styles + 3) // 2,
+        "style_parameters": model.style_parameters,
     }  # fmt: skip
     if isinstance(task, Classify):
         results |= measure_classifying(model, pictures, seed)
@@ -90,15 +90,16 @@ def measure_pictures(
     """What is measured about a model that grows or restores pictures."""
     from_seed, spec = task_of(model).from_seed, model.spec
     ink = regrow(model, pictures, (model.steps,), seed)[-1, :, : spec.channels]  # [N, I, H, W]
-    length, decoder = model.config.style_dim or CODE_LENGTH, decoder_for(spec)
+    length = model.config.style_dim or CODE_LENGTH
     drawn = baseline_pictures(data.train, pictures, length)
-    if decoder is not None:
-        drawn["conv_decoder"] = decoder.redraw(pictures)
-    rows = {name: measure(images, pictures, classifier) for name, images in drawn.items()}
-    rows["class_pca"]["numbers"] = length
-    if decoder is not None:
-        about = decoder.metadata
-        rows["conv_decoder"] |= {"numbers": about["style_dim"], "trained_on": about["source"]}
+    about = {"class_pca": {"numbers": length}}
+    if decoder := decoder_for(spec):
+        drawn["conv_decoder"], made = decoder.redraw(pictures), decoder.metadata
+        about["conv_decoder"] = {"numbers": made["style_dim"], "trained_on": made["source"]}
+    rows = {
+        name: measure(images, pictures, classifier) | about.get(name, {})
+        for name, images in drawn.items()
+    }
     only = () if from_seed else ("square", "none")  # nobody can know what was erased from a blur
     results = {
         **measure(ink, pictures, classifier),

@@ -44,26 +44,22 @@ def classify(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
     return classifier.classes(features).argmax(1), features
 
 
-def classifier_accuracy(classifier: Classifier, images: Tensor, labels: Tensor) -> float:
-    """Share of images that are classified as their label."""
-    return (classify(classifier, images)[0] == labels).double().mean().item()
-
-
 def measure(grown: Tensor, pictures: Pictures, classifier: Classifier | None) -> dict:
     """All metrics that compare grown images `[N, I, H, W]` with their targets, one to one."""
     grown, images = grown.clamp(0, 1), pictures.images
     pairs = zip(grown.split(BATCH), images.split(BATCH), strict=True)
     similarity = [ssim(a, b, data_range=1.0, reduction="none").reshape(-1) for a, b in pairs]
-    known = classifier is not None
+    accuracy = None
+    if classifier is not None:
+        predicted, _ = classify(classifier, grown)
+        accuracy = (predicted == pictures.labels).double().mean().item()
     return {
         "pixel_accuracy": pixel_accuracy(grown, images),
         "ink_iou": ink_iou(grown, images),
         "mse": squared_error(grown, images),
         "psnr": min(psnr(grown, images, data_range=1.0).item(), 100.0),  # finite in JSON
         "ssim": torch.cat(similarity).double().mean().item(),
-        "classifier_accuracy": (
-            classifier_accuracy(classifier, grown, pictures.labels) if known else None
-        ),
+        "classifier_accuracy": accuracy,
     }
 
 
@@ -73,18 +69,11 @@ def worst_of(grown: Tensor, pictures: Pictures, count: int = 10) -> list[int]:
     return wrong.argsort(descending=True, stable=True)[:count].tolist()
 
 
-class Precomputed(torch.nn.Module):
-    """A feature extractor for torchmetrics that passes on features we already have."""
-
-    num_features = FEATURES
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
-
-
 def compare_sets(drawn: Tensor, real: Tensor) -> dict[str, float]:
     """FID, coverage and density of features `[N, F]` against those of real pictures `[M, F]`."""
-    fid = FrechetInceptionDistance(feature=Precomputed())
+    given = torch.nn.Identity()  # an extractor that passes on the features we already have
+    given.num_features = FEATURES
+    fid = FrechetInceptionDistance(feature=given)
     fid.update(real, real=True)
     fid.update(drawn, real=False)
     radius = torch.cdist(real, real).kthvalue(NEIGHBOURS + 1, 1).values  # itself is the nearest

@@ -18,6 +18,7 @@ from nca_lib.training.tasks import Classify, task_of
 from nca_lib.visual import plots
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 COLUMNS = ("pixel_accuracy", "ink_iou", "ssim", "psnr", "classifier_accuracy")
@@ -71,61 +72,55 @@ def classifying_table(results: dict) -> str:
 def first_of_each(labels: Tensor, count: int = 2) -> Tensor:
     """Indices of the first picture of each label, then of the second."""
     each = [(labels == label).nonzero()[:count, 0] for label in labels.unique()]
-    rows = [index[row : row + 1] for row in range(count) for index in each]
-    return torch.cat([labels.new_zeros(0), *rows])
+    return torch.cat([index[row : row + 1] for row in range(count) for index in each])
 
 
 def write_figures(
     model: NCA, results: dict, data: Dataset, folder: Path, logs: dict | None = None
-) -> list[Path]:
+) -> None:
     """All figures of an evaluation, of the pictures it measured; learning curves from `logs`."""
     pictures = pictures_for(model, data, results["split"], results["limit"])
     seeds, steps = rng_seeds(len(pictures), results["seed"], GROWTH), results["steps"]
 
-    def grown(index: Tensor, times: tuple[int, ...]) -> Tensor:  # ink as it was when measured
+    def grown(index: Tensor, times: list[int]) -> Tensor:  # ink as it was when measured
         frames = regrow(model, pictures.select(index), times, rng_seeds=seeds[index])
         return frames[:, :, : model.spec.channels]  # [R, n, I, H, W]
 
+    def compared(index: Tensor, title: str, caption: str = "") -> Figure:
+        return plots.compare(pictures.images[index], grown(index, [steps])[0], title, caption)
+
     first, worst = first_of_each(pictures.labels), torch.tensor(results["worst"])
     times = sorted({1, *(round(steps * k / 5) for k in range(1, 6)), 2 * steps, 4 * steps} - {0})
-    growth = grown(first[:1], tuple(times))[:, 0]
-    originals, under = pictures.images, f"Below each original: the model after {steps} steps."
+    growth = grown(first[:1], times)[:, 0]
+    under = f"Below each original: the model after {steps} steps."
     figures = {
-        "originals_and_grown": plots.compare(
-            originals[first], grown(first, (steps,))[0], "Originals and grown pictures", under
-        ),
+        "originals_and_grown": compared(first, "Originals and grown pictures", under),
         "film_strip": plots.film_strip(growth, times, "The growth of a picture"),
         "accuracy_by_step": plots.accuracy_by_step(results),
         "per_digit": plots.per_digit_bars(results),
-        "worst_cases": plots.compare(
-            originals[worst], grown(worst, (steps,))[0], f"The worst {len(worst)} of {results['n']}"
-        ),
+        "worst_cases": compared(worst, f"The worst {len(worst)} of {results['n']}"),
     }
     if logs:
         figures["learning_curves"] = plots.learning_curves(logs)
-    return [
+    for number, (name, figure) in enumerate(figures.items(), 1):
         plots.save_figure(figure, Path(folder) / f"{number:02d}_{name}.png")
-        for number, (name, figure) in enumerate(figures.items(), 1)
-    ]
 
 
 def report(
     model: NCA, results: dict, data: Dataset, json_file=None, figures=None, logs: dict | None = None
-) -> list[Path]:
+) -> None:
     """Print what `evaluate` measured; write a JSON file and a folder of figures, unless None."""
     print(classifying_table(results) if isinstance(task_of(model), Classify) else table(results))
-    written = []
     if json_file is not None:
         write_atomically(json_file, (json.dumps(results, indent=2) + "\n").encode())
-        written.append(json_file)
     if figures is not None:
-        written += write_figures(model, results, data, figures, logs)
-    return written
+        write_figures(model, results, data, figures, logs)
 
 
 def read_logs(folder: Path) -> dict[str, list[dict]]:
     """The logs of all training runs in a folder, by name."""
-    return {path.stem: read_log(path) for path in sorted(Path(folder).glob("*.jsonl"))}
+    found = {path.stem: read_log(path) for path in sorted(Path(folder).glob("*.jsonl"))}
+    return {name: log for name, log in found.items() if log}
 
 
 def progress_callback(data: Dataset, path: Path) -> Callable[[int, dict, NCA], None]:
@@ -135,9 +130,8 @@ def progress_callback(data: Dataset, path: Path) -> Callable[[int, dict, NCA], N
 
     def draw(step: int, metrics: dict, model: NCA) -> None:
         states = regrow(model, pictures, (model.steps,))[-1]
-        ink = states[:, : model.spec.channels]
         votes = isinstance(task_of(model), Classify)
-        shown = plots.vote_colours(states, model.spec) if votes else ink
-        plots.save_figure(plots.progress_picture(shown), path)
+        ink = plots.vote_colours(states, model.spec) if votes else plots.ink_of(states, model.spec)
+        plots.save_figure(plots.progress_picture(ink), path)
 
     return draw

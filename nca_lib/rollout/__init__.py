@@ -11,9 +11,10 @@ import os
 
 from nca_lib.inputs import InputError
 from nca_lib.rollout.dense import dense_rollout
-from nca_lib.rollout.plan import Plan, Weights
+from nca_lib.rollout.plan import Plan, Weights, weights_of
 from nca_lib.rollout.sparse import sparse_rollout
 
+import torch
 from torch import Tensor, float32, float64, is_grad_enabled
 
 __all__ = ["ENGINES", "Plan", "Weights", "roll_out"]
@@ -36,10 +37,14 @@ def roll_out(
         raise InputError(f"engine is {engine!r}: choose one of {', '.join(ENGINES)}")
     if engine == "graph" and not state.is_cuda:
         raise InputError("engine 'graph' replays a CUDA graph: move the model to a GPU, or 'auto'")
-    weights = None if engine in ("dense", "graph") else model.weights(condition, len(state))
+    weights = None
+    if engine not in ("dense", "graph") and not torch._C._are_functorch_transforms_active():
+        weights = weights_of(model, condition, len(state), plan.sobel)
     if weights is None:
         if engine in ("sparse", "compiled"):
-            raise InputError(f"engine {engine!r} knows only NCA's own step: choose 'dense'")
+            raise InputError(
+                f"engine {engine!r} knows only NCA's own step, outside torch.func: choose 'dense'"
+            )
         return dense_rollout(model, state, condition, plan, rng_seeds, engine == "graph")
     if engine == "auto":
         engine = "compiled" if compiled_is_faster(state, weights) else "sparse"

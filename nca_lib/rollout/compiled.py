@@ -12,37 +12,34 @@ out the samples. Three ideas make it fast:
 * Only the box around the living cells is looked at, so an almost empty grid costs little.
 
 Everything that is compiled stands in this file; what it takes from elsewhere at compile time is
-the hash in `fire.py`; the plan is passed in as arguments. The machine code
-is kept on disk in a folder that is named after the text of the two files, so a change of either is
-compiled anew. numba is imported with this module, so import it late; `available` says whether it
-can be used.
+the hash in `fire.py`; the plan is passed in as arguments. `kept.py` keeps the machine code on disk.
+numba is imported with this module, so import it late; `available` says whether it can be used.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from pathlib import Path
+from threading import Lock
 
 from nca_lib.rollout import fire
 from nca_lib.rollout.fire import GOLDEN, MASK
-from nca_lib.rollout.plan import Plan, Weights
+from nca_lib.rollout.plan import Plan, Weights, check_first_derivative
 
 import numpy as np
-import platformdirs
 import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 try:
+    from nca_lib.rollout.kept import kernel
+
     import numba
     import scipy.linalg.cython_blas  # noqa: F401  np.dot in compiled code needs it
     from numba import njit
 
-    IMPORT_PROBLEM = ""
+    IMPORT_PROBLEM = "NUMBA_DISABLE_JIT is set" if numba.config.DISABLE_JIT else ""
 except Exception as error:
     IMPORT_PROBLEM = f"numba or SciPy cannot be imported ({error})"
 
@@ -50,34 +47,13 @@ except Exception as error:
         return function or (lambda function: function)
 
 
+if IMPORT_PROBLEM:
+    kernel = njit
+
+
 BLOCK = 96  # cells that go through the matrix products together
 ALONE = 1 << 18  # a BLAS that can't be kept from it splits products of more multiplications
 THREADING_PAYS = 64  # steps of samples in a call, from which on threads are started
-
-
-def cache_folder() -> Path:
-    """Where the machine code of exactly these sources is kept."""
-    texts = [Path(file).read_bytes() for file in (__file__, fire.__file__)]
-    digest = hashlib.sha256(b"".join(texts)).hexdigest()[:12]
-    own = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("nca_lib", False)
-    return Path(own) / f"kernels-{digest}"
-
-
-def kernel(function):
-    """Compile a function that Python calls, and keep the machine code on disk if possible."""
-    if IMPORT_PROBLEM:
-        return function
-    usual, own = numba.config.CACHE_DIR, cache_folder()
-    numba.config.CACHE_DIR = str(own)  # read when the function is decorated
-    try:
-        compiled = njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no folder at all can be written
-        return njit(nogil=True)(function)
-    finally:
-        numba.config.CACHE_DIR = usual
-    if own not in Path(compiled._cache.cache_path).parents:  # another folder may hold older sources
-        return njit(nogil=True)(function)
-    return compiled
 
 
 # The grid of a sample is kept as rows: x [N, C], N = (H + 2) * (W + 2) cells with an empty border,
@@ -492,6 +468,30 @@ def blas() -> ThreadpoolController:
     return ThreadpoolController().select(internal_api="openblas")
 
 
+class OneBlasThread:
+    """While anybody is inside, BLAS splits no product; when the last leaves, all is as before."""
+
+    def __init__(self):
+        self.lock, self.inside, self.limits = Lock(), 0, None
+
+    def __enter__(self):
+        with self.lock:
+            if self.inside == 0:
+                self.limits = blas().limit(limits=1)
+            self.inside += 1
+
+    def __exit__(self, *_):
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                self.limits.restore_original_limits()
+
+
+one_blas_thread = OneBlasThread()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=one_blas_thread.__init__)  # those inside stayed behind
+
+
 def block_size(weights: int) -> int:
     """How many cells go through a product with this many weights together."""
     return BLOCK if len(blas()) else min(BLOCK, max(1, ALONE // weights))
@@ -500,12 +500,10 @@ def block_size(weights: int) -> int:
 def each_sample(work, batch: int, steps: int) -> list:
     """Call `work(sample)` for each sample, on as many threads as torch would use."""
     threads = min(torch.get_num_threads(), batch)
-    with blas().limit(limits=1):
+    with one_blas_thread:
         if threads <= 1 or batch * steps < THREADING_PAYS:
             return [work(s) for s in range(batch)]
-        return list(
-            thread_pool(threads).map(work, range(batch))
-        )  # kernels leave Python's lock to others
+        return list(thread_pool(threads).map(work, range(batch)))  # kernels leave Python's lock
 
 
 def as_array(tensor: Tensor) -> np.ndarray:
@@ -540,8 +538,8 @@ class CompiledRollout(torch.autograd.Function):
         return frames
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_frames):
+        check_first_derivative()
         w1, bias, w2 = ctx.saved_tensors
         weights = [as_array(w) for w in (w1, w1.t(), bias, w2)]
         grad_frames = as_array(grad_frames)
@@ -583,27 +581,12 @@ def run_once() -> None:
 @torch.inference_mode(False)  # whatever the mode of the first rollout
 @torch.enable_grad()
 def self_test() -> str:
-    """Try the kernels: what is wrong, or nothing. A full disk costs the cache only."""
+    """Try the kernels: what is wrong, or nothing."""
     try:
-        try:
-            run_once()
-        except OSError as error:
-            warnings.warn(
-                f"compiled kernels can't be kept in {cache_folder()} ({error}): every process "
-                "compiles them anew. Make room, or name another folder in NUMBA_CACHE_DIR",
-                RuntimeWarning, stacklevel=2,
-            )  # fmt: skip
-            for function in (forward, backward):
-                function._cache = numba.core.caching.NullCache()
-            run_once()
+        run_once()
     except Exception as error:
         return f"numba cannot compile the rollout here ({type(error).__name__}: {error})"
     return ""
-
-
-def cached() -> bool:
-    """Whether the machine code can be kept on disk."""
-    return not IMPORT_PROBLEM and bool(getattr(forward._cache, "cache_path", None))
 
 
 def available() -> tuple[bool, str]:

@@ -2,8 +2,8 @@
 
 On MNIST a third of the grid is alive and half of that fires, so five cells in six need no work.
 Each step gathers the 3x3 neighbourhoods of the cells that act, as rows of a matrix, sends the rows
-through the rule, and adds the change back. The mathematics is that of the dense step (`rule.py`);
-the tests compare states and all gradients.
+through the hidden layer, and adds the change back. The mathematics is that of the dense step
+(`model.py`); the tests compare states and all gradients.
 
 The whole rollout is one `autograd.Function`: autograd would keep a copy of the state a step,
 the tape here keeps only the rows that were perceived.
@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from nca_lib.rollout.fire import fires, step_keys
-from nca_lib.rollout.plan import Plan, Weights
+from nca_lib.rollout.plan import Plan, Weights, check_first_derivative
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +65,7 @@ def alive_rows(rows: Tensor, batch: int, height: int, width: int, plan: Plan) ->
 def perceive(rows: Tensor, acting: Tensor, neighbours: Tensor, sobel: bool) -> Tensor:
     """What each acting cell sees: [n] -> [n, 3C] (itself, Sobel x, Sobel y) or [n, 9C] (all nine).
 
-    The Sobel sums are left unscaled (8 times too large): `rule.py` scales the weights instead.
+    The Sobel sums are left unscaled (8 times too large): `plan.py` scales the weights instead.
     """
     seen = rows.index_select(0, (acting + neighbours).flatten())  # [9n, C]
     nine = seen.view(9, len(acting), rows.shape[1]).unbind(0)  # 9 x [n, C]
@@ -150,8 +150,8 @@ class SparseRollout(torch.autograd.Function):
         return frames
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_frames):
+        check_first_derivative()
         w1, bias, w2 = ctx.saved_tensors
         batch, channels, height, width = ctx.shape
         grad_w1, grad_bias, grad_w2 = map(torch.zeros_like, (w1, bias, w2))
@@ -182,12 +182,12 @@ def sparse_rollout(state: Tensor, weights: Weights, rng_seeds: Tensor, plan: Pla
 
     Args:
         state: cell states `[B, C, H, W]`.
-        weights: of the rule, for this batch.
-        rng_seeds: int64 `[B]`, the samples' streams of fire masks.
-        plan: steps, record and physics.
+        weights: the update rule, for this batch.
+        rng_seeds: int64 `[B]`, which decide the samples' fire masks.
+        plan: steps, what to record, and how cells live and fire.
 
     Returns:
-        `[len(record), B, C, H, W]`, differentiable in the state and the weights.
+        `[len(record_steps), B, C, H, W]`, differentiable in the state and the weights.
     """
     args = state, *weights, rng_seeds, plan
     if torch.is_grad_enabled() and any(a.requires_grad for a in args[:4]):

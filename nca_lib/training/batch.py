@@ -95,12 +95,9 @@ def grow_batch(run: Run, batch: Batch, pictures: Pictures, config: TrainingConfi
     losses = run.losses(frames, images, labels)
     losses = losses._replace(alive=losses.alive + birth_error(born, model.spec.alive), kl=kl)
     sum(losses).backward()
-    final, kept = frames[-1].detach(), batch.slots >= 0
-    run.pool.put(
-        batch.slots[kept], final.cpu()[kept], batch.pictures[kept], styles.detach().cpu()[kept]
-    )
+    run.pool.put(batch.slots, frames[-1], batch.pictures, styles)
     begun = slice(batch.fresh)
-    accuracy = run.accuracy(final[begun], images[begun], labels[begun]).mean()
+    accuracy = run.accuracy(frames[-1, begun], images[begun], labels[begun]).mean()
     return torch.stack([*losses, accuracy]).detach()
 
 

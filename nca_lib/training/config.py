@@ -16,7 +16,7 @@ COUNTS = ("iterations", "batch_size", "pool_size")  # at least 1
 SHARES = ("pool_share", "pool_start", "pool_renewal", "damage", "switch_share")  # 0 to 1
 AMOUNTS = ("noise", "alive_weight", "origin_weight", "position_weight", "perceptual_weight",
            "overflow_weight", "kl_weight")  # fmt: skip
-TUPLES = ("loss_steps", "loss_weights", "damage_kinds", "blurs")
+TUPLES = ("loss_steps", "damage_kinds", "blurs")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,6 @@ class TrainingConfig:
     noise: float = 0.0  # on an eighth of those: its largest standard deviation
     margin: int = 0  # empty cells around a picture, so that no model leans on the grid's edge
     loss_steps: tuple[int, ...] = (20, 24, 28, 32)  # where the loss is taken; the last ends it
-    loss_weights: tuple[float, ...] = ()  # of the loss steps; empty: all alike
     learning_rate: float = 2e-3  # the highest of the one-cycle schedule, for Adam; Muon's is 10x
     pool_size: int = 256  # grown samples that are kept, to be grown on
     pool_share: float = 0.5  # of a batch that is taken from the pool
@@ -56,26 +55,16 @@ class TrainingConfig:
             as_whole(getattr(self, name), name, least=1)
         as_whole(self.margin, "margin")
         check_seed(self.seed)
-        self._check_steps()
-        self._check_choices()
-        self._check_numbers()
-
-    def _check_steps(self):
         steps = tuple(as_whole(step, "a loss step", least=1) for step in self.loss_steps)
         if not steps or list(steps) != sorted(set(steps)):
             raise InputError(f"loss_steps are {steps}: give increasing numbers from 1 on")
-        if self.loss_weights and len(self.loss_weights) != len(steps):
-            raise InputError("give as many loss_weights as loss_steps, or none")
-        if not all(0 <= weight < math.inf for weight in self.weights) or not any(self.weights):
-            raise InputError(f"loss_weights are {self.loss_weights}: 0 or more, not all of them 0")
-
-    def _check_choices(self):
         if self.task not in ("grow", "restore", "classify"):
             raise InputError(f"task is {self.task!r}: choose 'grow', 'restore' or 'classify'")
         for name, known in (("blurs", BLURS), ("damage_kinds", DAMAGE)):
             chosen = getattr(self, name)
             if not chosen or set(chosen) - set(known):
                 raise InputError(f"{name} are {chosen}: choose from {', '.join(known)}")
+        self._check_numbers()
 
     def _check_numbers(self):
         for name in SHARES:
@@ -96,11 +85,6 @@ class TrainingConfig:
     def steps(self) -> int:
         """Length of a rollout in training."""
         return self.loss_steps[-1]
-
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """Of the loss steps; they need not add up to 1."""
-        return self.loss_weights or (1.0,) * len(self.loss_steps)
 
     def plain(self) -> dict:
         """The settings as JSON would give them back (tuples become lists)."""

@@ -17,19 +17,20 @@ from nca_lib.checkpoint import digest_of, save_model
 from nca_lib.classifier import perceptual_network
 from nca_lib.data import Pictures, as_pictures
 from nca_lib.inputs import InputError, as_labels, check_images
-from nca_lib.interrupts import StopFlag, Stopped, stop_flag
+from nca_lib.interrupts import Stopped, stop_flag
 from nca_lib.model import NCA
 from nca_lib.training.batch import draw_batch, grow_batch
 from nca_lib.training.config import TrainingConfig
 from nca_lib.training.distributed import Distributed
 from nca_lib.training.losses import Losses
 from nca_lib.training.optimisers import learning_rate
-from nca_lib.training.run import Hooks, Log, Outputs, Run, fingerprint_of, only_writer
+from nca_lib.training.run import Hooks, Outputs, Run, fingerprint_of, only_writer
 
 import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+SAVE_EVERY = 250  # iterations
 TRIES = 5  # batches in a row whose loss is not finite before training gives up
 
 Callback = Callable[[int, dict, NCA], None]
@@ -56,7 +57,6 @@ def train(
     engine: str = "auto",
     ranks: Distributed | None = None,
     log_every: int = 25,
-    save_every: int = 250,
     progress: bool = True,
     **settings,
 ) -> list[dict]:
@@ -93,7 +93,7 @@ def train(
     hooks, ranks = Hooks(loss, start, optimiser), ranks or Distributed()
     config, pictures = make_config(model, config, settings), check_pictures(model, data)
     perceptual = frozen_network(model, config, perceptual)
-    run = Run.begin(model, config, hooks, perceptual, ranks, engine)
+    run = Run(model, config, hooks, perceptual, ranks, engine)
     run.task.check(model, config)
     run.fingerprint = fingerprint_of(run, pictures, getattr(data, "name", ""), init_from or {})
     if perceptual is not None:
@@ -109,11 +109,11 @@ def train(
         model.task, model.steps = config.task, config.steps
         model.trained_labels = pictures.labels.unique().tolist()
         callbacks = [callbacks] if callable(callbacks) else list(callbacks)
-        history = learn(run, pictures, callbacks, stop, (log_every, save_every), progress)
+        history = learn(run, pictures, callbacks, stop, log_every, progress)
         if run.writes:
             save_model(outputs.model, model)
-    if isinstance(stop, StopFlag) and stop():
-        raise Stopped(f"{run.name} is finished; stopped there", stop.number)
+    if number := getattr(stop, "number", None):
+        raise Stopped(f"{run.name} is finished; stopped there", number)
     return history
 
 
@@ -122,55 +122,50 @@ def learn(
     pictures: Pictures,
     callbacks: Sequence[Callback],
     stop: Callable[[], bool],
-    every: tuple[int, int],
+    log_every: int,
     progress: bool,
 ) -> list[dict]:
     """All iterations that are left; the history. Styles are fitted however it ends."""
-    model = run.model
-    with ExitStack() as stack:
-        log = Log(run.outputs.log if run.writes else None, run.iteration, run.last)
-        stack.callback(log.close)
-        model.metadata = {k: v for k, v in run.fingerprint.items() if k != "model"}
-        if model.conditioning is not None:
-            model.conditioning.reset_styles()  # codes reach the model as they are
-        stack.callback(fit_styles, model, pictures)
-        bar = tqdm(
-            total=run.config.iterations, initial=run.iteration, desc=run.name, leave=False,
-            unit="it", disable=None if progress and run.ranks.is_main else True,
-        )  # fmt: skip
-        stack.callback(close_quietly, bar)
-        started = time.perf_counter() - run.seconds
-        while run.iteration < run.config.iterations:
+    model, total, history = run.model, run.config.iterations, run.open_log()
+    model.metadata = {k: v for k, v in run.fingerprint.items() if k != "model"}
+    if model.conditioning is not None:
+        model.conditioning.reset_styles()  # codes reach the model as they are
+    bar = tqdm(
+        total=total, initial=run.iteration, desc=run.name, leave=False, unit="it",
+        disable=None if progress and run.ranks.is_main else True,
+    )  # fmt: skip
+    started = time.perf_counter() - run.seconds
+    try:
+        while run.iteration < total:
             metrics = training_step(run, pictures)
             run.seconds = time.perf_counter() - started
-            logged = after_step(run, metrics, log, stop, every)
+            logged = run.iteration % log_every == 0 or run.iteration in (1, total)
+            if logged:
+                history.append(run.log(metrics))
+            save_or_stop(run, stop)
             bar.update()
             bar.set_postfix(loss=f"{metrics['loss']:.4f}", accuracy=f"{metrics['accuracy']:.1%}")
             for callback in callbacks if logged and run.ranks.is_main else ():
                 callback(run.iteration, run.last, model)
+    finally:
+        with suppress(OSError):  # the terminal may be gone
+            bar.close()
+        with suppress(torch.linalg.LinAlgError):  # parameters are not finite: styles stay codes
+            model.fit_styles(pictures.images, pictures.labels)
     model.metadata |= run.last
-    return log.history
+    return history
 
 
-def after_step(
-    run: Run, metrics: dict, log: Log, stop: Callable[[], bool], every: tuple[int, int]
-) -> bool:
-    """Log, save and stop where it is time to; whether the metrics were logged."""
-    iteration, total, (log_every, save_every) = run.iteration, run.config.iterations, every
-    finished = iteration == total
-    logged = iteration % log_every == 0 or finished or iteration == 1
-    if logged:
-        run.last = {"iteration": iteration, **metrics, "seconds": round(run.seconds, 2)}
-        log.add(run.last)
-    stopping = run.ranks.any(stop()) and not finished
-    if run.outputs and (iteration % save_every == 0 or finished or stopping):
+def save_or_stop(run: Run, stop: Callable[[], bool]) -> None:
+    """Save the run where it is time to; raise Stopped if somebody asked on any rank."""
+    iteration, total = run.iteration, run.config.iterations
+    stopping = run.ranks.any(stop()) and iteration < total
+    if stopping or iteration % SAVE_EVERY == 0 or iteration == total:
         run.save()
     if stopping:
         saved = f"; {run.outputs.run} is saved, go on with --resume" if run.outputs else ""
-        number = stop.number if isinstance(stop, StopFlag) else None
         message = f"stopped after iteration {iteration} of {total}{saved}"
-        raise Stopped(message, *([number] if number else []))
-    return logged
+        raise Stopped(message, getattr(stop, "number", None))
 
 
 def training_step(run: Run, pictures: Pictures) -> dict[str, float]:
@@ -246,15 +241,3 @@ def frozen_network(model: NCA, config: TrainingConfig, network: nn.Module | None
         return None
     network = perceptual_network(model.spec) if network is None else deepcopy(network)
     return network.eval().requires_grad_(False).to(model.hidden.weight)
-
-
-def fit_styles(model: NCA, pictures: Pictures) -> None:
-    """Styles get their scale; those of parameters that are not finite stay codes."""
-    with suppress(torch.linalg.LinAlgError):
-        model.fit_styles(pictures.images, pictures.labels)
-
-
-def close_quietly(bar: tqdm) -> None:
-    """The terminal may be gone."""
-    with suppress(OSError):
-        bar.close()

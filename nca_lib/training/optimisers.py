@@ -36,20 +36,19 @@ class Optimisers:
         learning_rate: float,
         own: Callable[[NCA], torch.optim.Optimizer] | None = None,
     ):
-        if own is not None:
-            self.each = {"own": own(model)}
-            groups = self.each["own"].param_groups
-            self.units = {"own": [group["lr"] / learning_rate for group in groups]}
-            return
-        layers = (model.hidden, model.from_condition, model.output)
-        matrices = [layer.weight for layer in layers if layer is not None]
-        taken = {id(matrix) for matrix in matrices}
-        rest = [p for p in model.parameters() if id(p) not in taken]
-        self.each = {
-            "muon": torch.optim.Muon(matrices, lr=0.0, weight_decay=0.0),
-            "adam": torch.optim.Adam(rest, lr=0.0),
+        if own is None:
+            layers = (model.hidden, model.from_condition, model.output)
+            matrices = [layer.weight for layer in layers if layer is not None]
+            taken = {id(matrix) for matrix in matrices}
+            rest = [p for p in model.parameters() if id(p) not in taken]
+            muon = torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.0)
+            self.each, unit = {"muon": muon, "adam": torch.optim.Adam(rest, lr=1.0)}, 1.0
+        else:
+            self.each, unit = {"own": own(model)}, learning_rate
+        self.units = {  # of the learning rate
+            name: [group["lr"] / unit for group in optimiser.param_groups]
+            for name, optimiser in self.each.items()
         }
-        self.units = {"muon": [MUON_RATE], "adam": [1]}  # of the learning rate
 
     def step(self, rate: float) -> None:
         """Change the parameters along their gradients; `rate` as `learning_rate` gives it."""

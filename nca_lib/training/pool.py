@@ -7,8 +7,6 @@ grows by: which picture is its target (and thereby its label) and its style code
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from nca_lib.inputs import InputError
 from nca_lib.model import NCA
 
@@ -18,37 +16,25 @@ from torch import Tensor
 POOLED = ("states", "pictures", "styles")
 
 
-@dataclass
 class Pool:
     """`P` slots, filled from the front; a slot's three tensors belong together.
 
     It lives on the CPU, whatever the model's device.
     """
 
-    states: Tensor  # [P, C, H, W]
-    pictures: Tensor  # [P], index of the target among the training pictures
-    styles: Tensor  # [P, S]
-    filled: int = 0
-
-    @classmethod
-    def empty(cls, size: int, model: NCA, margin: int = 0) -> Pool:
+    def __init__(self, size: int, model: NCA, margin: int = 0):
         dtype, config = model.kernels.dtype, model.config
         height, width = (side + 2 * margin for side in model.spec.size)
-        return cls(
-            torch.zeros(size, config.channels, height, width, dtype=dtype),
-            torch.zeros(size, dtype=torch.int64),
-            torch.zeros(size, config.style_dim, dtype=dtype),
-        )
-
-    @property
-    def size(self) -> int:
-        return len(self.pictures)
+        self.states = torch.zeros(size, config.channels, height, width, dtype=dtype)
+        self.pictures = torch.zeros(size, dtype=torch.int64)  # [P], index of the target
+        self.styles = torch.zeros(size, config.style_dim, dtype=dtype)  # [P, S]
+        self.size, self.filled = size, 0
 
     def put(self, slots: Tensor, states: Tensor, pictures: Tensor, styles: Tensor) -> None:
-        """Overwrite slots (int64 `[n]`) with n samples."""
-        self.states[slots] = states.cpu()
-        self.pictures[slots] = pictures.cpu()
-        self.styles[slots] = styles.cpu()
+        """Overwrite slots (int64 `[n]`) with n samples; of slot -1 nothing is kept."""
+        kept = slots >= 0
+        for name, given in zip(POOLED, (states, pictures, styles), strict=True):
+            getattr(self, name)[slots[kept]] = given.detach().cpu()[kept]
 
     def take(self, slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """States, pictures and styles of slots (int64 `[n]`), as copies."""
@@ -69,14 +55,9 @@ class Pool:
         return shuffled[:take], shuffled[take : take + give]
 
     def load(self, tensors: dict[str, Tensor], filled: int) -> None:
-        """Take over what a checkpoint holds. Raises InputError for tensors of another pool."""
+        """Take over what a checkpoint holds. Raises InputError for more than there are slots."""
         for name in POOLED:
-            own, given = getattr(self, name), tensors[name]
-            if (given.shape, given.dtype) != (own.shape, own.dtype):
-                raise InputError(
-                    f"the pool's {name} are {list(given.shape)}, want {list(own.shape)}"
-                )
-            setattr(self, name, given.clone())
-        if not 0 <= filled <= self.size or (self.pictures < 0).any():
+            getattr(self, name).copy_(tensors[name])
+        if not 0 <= filled <= self.size:
             raise InputError(f"the pool has {filled} of {self.size} slots filled")
         self.filled = filled

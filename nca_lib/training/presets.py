@@ -86,18 +86,11 @@ PRESETS = {
 }
 
 
-@dataclass(frozen=True)
-class Painting:
-    """One model and its training run, for a few pictures that each are a class."""
-
-    model: ModelConfig
-    training: TrainingConfig
-
-
-# Growing NCA's own feat (Mordvintsev et al., 2020), on a laptop: see README, "Your own pictures".
-PAINT = Painting(
-    model=ModelConfig(hidden=144, label_dim=4, style_dim=0),  # fewer than 10,000 parameters
-    training=TrainingConfig(
+# Growing NCA's own feat (Mordvintsev et al., 2020), on a laptop: a few pictures, each a class. See
+# README, "Your own pictures".
+PAINT = (
+    ModelConfig(hidden=144, label_dim=4, style_dim=0),  # fewer than 10,000 parameters
+    TrainingConfig(
         iterations=4000,
         batch_size=8,
         loss_steps=(36, 44, 52, 60),

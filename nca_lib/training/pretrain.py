@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from nca_lib.checkpoint import load
-from nca_lib.data import Dataset, Pictures
+from nca_lib.data import Dataset
 from nca_lib.inputs import InputError
 from nca_lib.model import NCA, ModelConfig
 from nca_lib.spec import MNIST, ImageSpec
@@ -42,10 +42,9 @@ def pretrain(
     data: Dataset,
     training: TrainingConfig,
     folder: Path,
-    only: tuple[int, ...] | None = None,
     **options,
 ) -> list[Path]:
-    """Train a model for each label (in `only`), one after another.
+    """Train a model for each label, one after another.
 
     Args:
         options: of `train`, such as `resume`, `perceptual` and `ranks`.
@@ -57,18 +56,16 @@ def pretrain(
         InputError, Stopped, TrainingDiverged: as `train` does.
     """
     spec, files = data.spec, []
-    labels = tuple(range(len(spec.classes))) if only is None else only
-    for label in labels:
-        if not len(data.train.only(label)):
-            name = spec.classes[label]
+    pictures = [data.train.only(label) for label in range(len(spec.classes))]
+    for name, own in zip(spec.classes, pictures, strict=True):
+        if not len(own):
             raise InputError(f"there is no picture of a {name} in the training pictures")
     device = options.pop("device", "cpu")
-    for label in labels:
+    for label, own in enumerate(pictures):
         outputs = Outputs(Path(folder), model_name(label, spec))
         model = initial_model(spec, config, training.seed).to(device)
-        pictures: Pictures = data.train.only(label)
-        own = replace(training, seed=training.seed + 1 + label)
-        train(model, replace(data, train=pictures), own, outputs, **options)
+        settings = replace(training, seed=training.seed + 1 + label)
+        train(model, replace(data, train=own), settings, outputs, **options)
         files.append(outputs.model)
     return files
 

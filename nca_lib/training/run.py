@@ -25,7 +25,7 @@ from nca_lib.training.distributed import Distributed
 from nca_lib.training.losses import Losses
 from nca_lib.training.optimisers import Optimisers
 from nca_lib.training.pool import POOLED, Pool
-from nca_lib.training.tasks import TASKS, Task
+from nca_lib.training.tasks import TASKS
 
 import torch
 from filelock import FileLock, Timeout
@@ -100,32 +100,24 @@ class Run:
 
     model: NCA
     config: TrainingConfig
-    task: Task
     hooks: Hooks
     perceptual: nn.Module | None
     ranks: Distributed
     engine: str
-    optimisers: Optimisers
-    pool: Pool
-    generator: torch.Generator  # the only source of randomness
     iteration: int = 0
     seconds: float = 0.0
     last: dict = field(default_factory=dict)  # the newest metrics
     outputs: Outputs | None = None
     fingerprint: dict = field(default_factory=dict)  # what a run that is resumed must share
 
-    @classmethod
-    def begin(
-        cls, model: NCA, config: TrainingConfig, hooks: Hooks, perceptual, ranks, engine
-    ) -> Run:
-        """The beginning of a run; of several ranks each has a share of the pool."""
-        optimisers = Optimisers(model, config.learning_rate, hooks.optimiser)
-        pool = Pool.empty(ranks.share(config.pool_size, "pool_size"), model, config.margin)
-        generator = torch.Generator().manual_seed(config.seed + 2**32 * ranks.rank)
-        task = TASKS[config.task]
-        return cls(
-            model, config, task, hooks, perceptual, ranks, engine, optimisers, pool, generator
-        )
+    def __post_init__(self):
+        model, config, ranks = self.model, self.config, self.ranks
+        self.task = TASKS[config.task]
+        self.optimisers = Optimisers(model, config.learning_rate, self.hooks.optimiser)
+        own = ranks.share(config.pool_size, "pool_size")
+        self.pool = Pool(own, model, config.margin)
+        # the only source of randomness
+        self.generator = torch.Generator().manual_seed(config.seed + 2**32 * ranks.rank)
 
     # ---- the task, and parts of one's own in its place -------------------------------------------
 
@@ -194,6 +186,23 @@ class Run:
         header = {"fingerprint": self.fingerprint, "progress": progress}
         write_tensors(self.outputs.run, RUN, tensors, **header)
 
+    def open_log(self) -> list[dict]:
+        """The history so far; what came after the saved iteration comes again."""
+        kept = []
+        if self.writes:
+            kept = [e for e in read_log(self.outputs.log) if e["iteration"] <= self.iteration]
+            text = "".join(json.dumps(entry) + "\n" for entry in kept)
+            write_atomically(self.outputs.log, text.encode())
+        return kept or ([self.last] if self.last else [])
+
+    def log(self, metrics: dict) -> dict:
+        """Note metrics in the log, with their iteration and the seconds so far."""
+        self.last = {"iteration": self.iteration, **metrics, "seconds": round(self.seconds, 2)}
+        if self.writes:
+            with self.outputs.log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(self.last) + "\n")
+        return self.last
+
     def load(self, path: Path) -> None:
         """Resume from a checkpoint. Ranks other than the main one begin with an empty pool.
 
@@ -218,8 +227,6 @@ class Run:
             else:
                 own = self.config.seed + 2**32 * self.ranks.rank
                 self.generator.manual_seed(own + 2**40 * self.iteration)
-        except InputError:
-            raise
         except Exception as error:  # whatever is wrong inside, it is the file that is wrong
             raise InputError(
                 f"{path} is no run that this nca_lib can resume ({type(error).__name__}: {error}); "
@@ -265,10 +272,7 @@ def check_same_run(path: Path, saved: dict, wanted: dict, prefix: str = "") -> N
 
 def read_log(path: Path) -> list[dict]:
     """The lines of a log; one that was torn by a crash is left out."""
-    try:
-        text = Path(path).read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    except OSError as error:
-        raise InputError(f"can't read {path}: {error.strerror}") from error
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     lines = []
     for line in text.splitlines():
         try:
@@ -278,27 +282,3 @@ def read_log(path: Path) -> list[dict]:
         except (ValueError, KeyError, RecursionError):
             continue
     return lines
-
-
-class Log:
-    """The history of a run, in memory and, where there is a path, on disk as JSON lines."""
-
-    def __init__(self, path: Path | None, iteration: int, last: dict):
-        """What came after `iteration` was not saved, and comes again."""
-        self.history = [last] if last else []
-        self.file = None
-        if path is not None:
-            kept = [entry for entry in read_log(path) if entry["iteration"] <= iteration]
-            self.history = kept or self.history
-            text = "".join(json.dumps(entry) + "\n" for entry in kept)
-            write_atomically(path, text.encode())
-            self.file = path.open("a", buffering=1, encoding="utf-8")
-
-    def add(self, entry: dict) -> None:
-        self.history.append(entry)
-        if self.file:
-            self.file.write(json.dumps(entry) + "\n")
-
-    def close(self) -> None:
-        if self.file:
-            self.file.close()

@@ -39,7 +39,7 @@ class Task:
 
     def initial_state(self, model: NCA, images: Tensor) -> Tensor:
         """Where a rollout for images `[B, I, H, W]` starts, `[B, C, H, W]`."""
-        raise InputError(f"the task {self.name!r} has no initial state")
+        raise NotImplementedError
 
     def training_state(
         self, model: NCA, images: Tensor, rng_seeds: Tensor, config: TrainingConfig
@@ -63,7 +63,7 @@ class Task:
         spec, margin = model.spec, config.margin
         wide = pad(images, margin)
         ratio = wide.numel() / images.numel()
-        weights = ratio * step_weights(frames, config)
+        weights = ratio * equal_weights(frames)
         none = frames.new_zeros(())
         ink = (frames[:, :, : spec.channels] - wide).square().mean((1, 2, 3, 4))  # [R]
         alive = (frames[:, :, spec.alive] - alive_target(wide)[:, 0]).square().mean((1, 2, 3))
@@ -142,7 +142,7 @@ class Classify(Task):
         self, model: NCA, frames: Tensor, images: Tensor, labels: Tensor, config, perceptual
     ) -> Losses:
         error = vote_error(frames, pad(images, config.margin), labels, model.spec)  # [R]
-        votes, none = error @ step_weights(frames, config), frames.new_zeros(())
+        votes, none = error @ equal_weights(frames), frames.new_zeros(())
         overflow = config.overflow_weight * overflow_error(frames)
         return Losses(votes, none, none, none, none, overflow, none)
 
@@ -155,10 +155,9 @@ def task_of(model: NCA) -> Task:
     return TASKS[model.task]
 
 
-def step_weights(frames: Tensor, config: TrainingConfig) -> Tensor:
+def equal_weights(frames: Tensor) -> Tensor:
     """Weights of the loss steps, `[R]`; they add up to 1."""
-    weights = frames.new_tensor(config.weights)
-    return weights / weights.sum()
+    return frames.new_full((len(frames),), 1 / len(frames))
 
 
 # ---- votes of self-classifying models ------------------------------------------------------------

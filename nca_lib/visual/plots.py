@@ -30,7 +30,6 @@ LOOK = {
 DPI = 110  # of figures on the screen and in the README
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"  # Okabe and Ito (2008)
 LINES = ("-", "--", ":", "-.")
-RANGE = {"vmin": 0, "vmax": 1, "interpolation": "nearest"}  # cells stay cells
 # Ten colours that also people who see few colours can tell apart (Petroff, 2021), reordered.
 VOTES = (
     "#717581", "#ffa90e", "#7fd1d8", "#bd1f01", "#832db6",
@@ -104,10 +103,9 @@ def progress_picture(ink: Tensor, columns: int = 10, scale: int = 3) -> Image.Im
     """Pictures `[N, I, H, W]` in rows, quick to draw, with `scale` screen pixels a cell."""
     columns = min(columns, len(ink))
     lacking = ink.new_zeros(-len(ink) % columns, *ink.shape[1:])
-    shown = on_paper(torch.cat([ink, lacking])).unflatten(
-        0, (-1, columns)
-    )  # [R, K, H, W] or ..., 3
-    table = shown.transpose(1, 2).flatten(2, 3).flatten(0, 1)  # [R * H, K * W]
+    shown = on_paper(torch.cat([ink, lacking]))  # [R * K, H, W] or [R * K, H, W, 3]
+    rows = shown.unflatten(0, (-1, columns)).transpose(1, 2)  # [R, H, K, W] or [..., 3]
+    table = rows.flatten(2, 3).flatten(0, 1)  # [R * H, K * W]
     image = Image.fromarray((255 * table).round().byte().numpy())
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
@@ -115,7 +113,7 @@ def progress_picture(ink: Tensor, columns: int = 10, scale: int = 3) -> Image.Im
 def show_digit(axes: Axes, picture: Tensor, title: str = "") -> None:
     """One picture, `[H, W]` or `[I, H, W]`, in a thin frame."""
     shown = on_paper(picture.reshape(-1, *picture.shape[-2:]))
-    axes.imshow(shown.numpy(), cmap="gray", **RANGE)
+    axes.imshow(shown.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_title(title, fontsize=7, fontweight="normal", pad=2)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color="#cccccc")
@@ -179,14 +177,11 @@ def learning_curves(logs: dict[str, list[dict]]) -> Figure:
     """Error of the ink against the iteration, one line per training run."""
     figure = new_figure(6.5, 3.6, "Learning curves", "Lower is better. Smoothed a little.")
     ax = figure.subplots()
-    colours = {"unified": BLUE, "restore": ORANGE, "paint": BLUE}  # grey: one model per class
-    for name in (name for name, log in logs.items() if log):
-        if name in colours or name.startswith(("digit-", "class-")):
-            x, error = zip(
-                *((entry["iteration"], entry["ink"]) for entry in logs[name]), strict=True
-            )
-            known = {"color": colours.get(name, GREY), "label": name if name in colours else None}
-            ax.plot(x, smooth(error), lw=1.6 if name in colours else 0.7, **known)
+    for name, log in logs.items():
+        one = name.startswith(("digit-", "class-"))  # a model of one class
+        options = {"color": GREY, "lw": 0.7} if one else {"label": name}
+        error = smooth([entry["ink"] for entry in log])
+        ax.plot([entry["iteration"] for entry in log], error, **options)
     ax.set(yscale="log", xlabel="training iteration", ylabel="squared error of the ink")
     legend(ax)
     return figure
@@ -233,10 +228,9 @@ def png_of(picture: Figure | Image.Image) -> bytes:
     return content.getvalue()
 
 
-def save_figure(picture: Figure | Image.Image, path: Path) -> Path:
+def save_figure(picture: Figure | Image.Image, path: Path) -> None:
     """Write a figure or an image as a PNG, whole or not at all."""
     write_atomically(path, png_of(picture))
-    return path
 
 
 def save_gif(

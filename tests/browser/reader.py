@@ -2,8 +2,10 @@
 
 from nca_lib.classifier import load_classifier
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import center_of_mass
 
 SEVEN = [(0.28, 0.2), (0.72, 0.2), (0.45, 0.85)]  # a stroke on the pad, (x, y) from 0 to 1
 
@@ -50,18 +52,14 @@ def digits(place) -> torch.Tensor:
         """element => { const { grid, height, width, digits } = element.live.world;
         return [[...grid.channel(0)], [...grid.owner], height, width, digits.length]; }"""
     )
-    ink = torch.tensor(ink).view(height, width).clamp(0, 1)
-    owner = torch.tensor(owner).view(height + 2, width + 2)[1:-1, 1:-1]
+    ink = np.reshape(ink, (height, width)).clip(0, 1)
+    owner = np.reshape(owner, (height + 2, width + 2))[1:-1, 1:-1]
     found = []
     for k in range(count):
         own = ink * (owner == k)
-        y, x = (
-            int((own.sum(1 - axis) @ torch.arange(float(own.shape[axis])) / own.sum()).round())
-            for axis in (0, 1)
-        )
-        padded = torch.nn.functional.pad(own, (14, 14, 14, 14))
-        found.append(padded[y : y + 28, x : x + 28])
-    return torch.stack(found)[:, None]
+        y, x = (round(middle) for middle in center_of_mass(own))
+        found.append(np.pad(own, 14)[y : y + 28, x : x + 28])
+    return torch.from_numpy(np.stack(found)).float()[:, None]
 
 
 def cut(page, place) -> float:
