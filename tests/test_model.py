@@ -255,9 +255,7 @@ def test_what_leaves_the_fast_path_says_so_once(how, monkeypatch):
     model, state = own(how), torch.rand(2, 6, 9, 9)
     condition = torch.randn(2, 5)
     wanted = model(state, condition, 4, engine="dense")
-    with pytest.warns(
-        UserWarning, match="layers or hooks: its rollouts take the dense step"
-    ):
+    with pytest.warns(UserWarning, match="layers or hooks: its rollouts take the dense step"):
         given = model(state, condition, 4)
     assert torch.equal(given, wanted)
     with warnings.catch_warnings():
