@@ -102,9 +102,9 @@ class NCA(nn.Module):
         if kernels.shape[1:] != (1, 3, 3):
             raise InputError(f"kernels have shape {list(kernels.shape)}: want [K, 1, 3, 3]")
         self.register_buffer("kernels", kernels, persistent=own)
-        free = torch.ones(config.channels, 1, 1, dtype=torch.bool)
+        free = torch.ones(config.channels if config.frozen else 1, 1, 1, dtype=torch.bool)
         free[list(config.frozen)] = False
-        self.register_buffer("free", free, persistent=False)  # channels that may change
+        self.register_buffer("free", free, persistent=False)  # channels that may change, [C or 1]
         self.conditioning = self.encoder = self.from_condition = None
         length = config.label_dim + config.style_dim
         if length:
@@ -179,7 +179,7 @@ class NCA(nn.Module):
             fire: bool `[B, H, W]`, the cells that may update (`fire.fire_mask` draws them).
         """
         before = alive_mask(state, self.spec.alive)  # [B, 1, H, W]; dead cells do not act
-        acting = before & fire[:, None] & self.free  # [B, C, H, W]
+        acting = before & fire[:, None] & self.free  # [B, C or 1, H, W]
         state = state + self.update(self.perceive(state), condition) * acting
         return state * (before & alive_mask(state, self.spec.alive) | ~self.free)
 
