@@ -485,6 +485,23 @@ def test_the_toy_learns_nothing_more_from_its_own_pictures():
 # ---- the loop
 
 
+def test_the_encoder_is_given_each_picture_with_its_own_label(model, digits, monkeypatch):
+    """Fresh targets and those that pooled samples switch to; a wrong label was once not noticed."""
+    images, labels = digits.images.clone(), digits.labels
+    images[:, 0, 0, 0] = labels / 10  # a picture that says what it is
+    seen, encode = [], model.encoder.forward
+
+    def forward(images, labels):
+        seen.append((images[:, 0, 0, 0], labels))
+        return encode(images, labels)
+
+    monkeypatch.setattr(model.encoder, "forward", forward)
+    train(model, Pictures(images, labels), CONFIG, iterations=8, progress=False)
+    assert sum(len(labels) for _, labels in seen) > 12
+    for marks, labels in seen:
+        torch.testing.assert_close(marks, labels / 10)
+
+
 def test_callbacks_files_and_metadata(tmp_path, model, digits, monkeypatch):
     monkeypatch.setattr(loop, "SAVE_EVERY", 4)
     seen, outputs = [], Outputs(tmp_path / "deep" / "er", "toy")

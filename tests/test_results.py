@@ -28,6 +28,7 @@ def test_every_table_is_somewhere():
 def write(tmp_path, monkeypatch):
     """A function that writes a file of results into the folder that the tool reads."""
     monkeypatch.setattr(tool, "RESULTS", tmp_path)
+    monkeypatch.setattr(tool, "SHIPPED", {"w"})
     return lambda name, what: (tmp_path / f"{name}.json").write_text(json.dumps(what))
 
 
@@ -36,7 +37,8 @@ def evaluation(seed, **more):
     columns = {name: 0.5 + number / 100 for number, name in enumerate(tool.COLUMNS)}
     own, *rows = [{key: v + k / 10 + seed / 1000 for key, v in columns.items()} for k in range(4)]
     baselines = dict(zip(tool.BASELINES["restore"], rows, strict=True))
-    return own | {"weights": "w", "task": "restore", "baselines": baselines} | more
+    of = {"weights": "w", "split": "test", "limit": None, "seed": seed, "task": "restore"}
+    return own | of | {"baselines": baselines} | more
 
 
 def test_a_comparison_has_each_measure_in_its_place(write):
@@ -49,9 +51,18 @@ def test_a_comparison_has_each_measure_in_its_place(write):
         first, last = f"{k}0.10 ± 0.10 %", f"{k}4.10 ± 0.10 %"
         others = f"0.{k}11 ± 0.001 | 0.{k}21 ± 0.001 | 0.{k}3 dB"
         assert row == f"| {name} | {first} | {others} | {last} |"
-    write("restore-1", evaluation(1, weights="others"))
-    with pytest.raises(AssertionError, match="different weights"):
-        tool.read("restore")
+    for wrong in ({"weights": "x"}, {"limit": 1000}, {"seed": 2}, {"split": "validation"}):
+        write("restore-1", evaluation(1) | wrong)
+        with pytest.raises(AssertionError, match=r"restore-1\.json is of "):
+            tool.read("restore")
+
+
+def test_a_table_names_the_files_that_it_is_from(write, monkeypatch):
+    for seed in range(2):
+        write(f"restore-{seed}", evaluation(seed))
+    monkeypatch.setattr(tool, "PARTS", {"a": lambda: f"{len(tool.read('restore'))} seeds"})
+    made = "2 seeds\n\n<sub>from experiments/results: restore-N.json</sub>\n"
+    assert tool.filled("x <!-- a -->\nold\n<!-- /a --> y") == f"x <!-- a -->\n{made}<!-- /a --> y"
 
 
 def test_damage_is_compared_with_the_undamaged_control_at_the_same_step(write):
@@ -72,7 +83,7 @@ def test_ten_digit_models_are_read_in_order(write):
     for digit, name in enumerate(tool.DIGITS):
         others = {"samples": {"classifier_accuracy": digit / 100}}
         others["baselines"] = {"class_pca": {"pixel_accuracy": 0.5}}
-        write(name, evaluation(digit, **others))
+        write(name, evaluation(digit, **others) | {"seed": 0})
     row = tool.digits().splitlines()[2]
     assert row.startswith("| classifier, drawn styles, % | 0.0 | 1.0 | 2.0 | 3.0 ")
     assert row.endswith("| 9.0 | 4.5 |")

@@ -1,6 +1,7 @@
 """What researchers bring along: hooks, pruning, Hessians, torch.func, threads."""
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 from nca_lib.inputs import InputError
 from nca_lib.model import NCA
@@ -143,6 +144,29 @@ def test_what_a_hook_is_given_counts():
 # ---- threads
 
 
+def blas_threads():
+    return {library.num_threads for library in compiled.blas().lib_controllers}
+
+
+@pytest.mark.skipif(bool(compiled.IMPORT_PROBLEM), reason="no compiled rollout")
+@pytest.mark.skipif(not len(compiled.blas()), reason="no OpenBLAS here")
+def test_blas_stays_on_one_thread_until_the_last_rollout_ends():
+    inside, left = Event(), Event()
+
+    def long(sample):
+        inside.set()
+        assert left.wait(60)
+        return blas_threads()
+
+    with compiled.blas().limit(limits=2), ThreadPoolExecutor(1) as pool:
+        running = pool.submit(compiled.each_sample, long, 1, 1)
+        assert inside.wait(60)
+        assert compiled.each_sample(lambda sample: blas_threads(), 1, 1) == [{1}]
+        left.set()
+        assert running.result() == [{1}]
+        assert blas_threads() == {2}
+
+
 @pytest.mark.skipif(bool(compiled.IMPORT_PROBLEM), reason="no compiled rollout")
 @pytest.mark.skipif(not len(compiled.blas()), reason="no OpenBLAS here")
 def test_overlapping_rollouts_are_equal_and_leave_blas_as_it_was():
@@ -164,5 +188,5 @@ def test_overlapping_rollouts_are_equal_and_leave_blas_as_it_was():
         alone = [grow(number) for number in range(24)]
         with ThreadPoolExecutor(6) as pool:
             together = list(pool.map(grow, range(24)))
-        assert {library.num_threads for library in compiled.blas().lib_controllers} == {2}
+        assert blas_threads() == {2}
     assert all(map(torch.equal, together, alone))

@@ -2,12 +2,13 @@
 
 It reads what `nca evaluate --json` wrote for three evaluation seeds, `NAME-SEED.json` in
 experiments/results, and what the scripts in experiments/ wrote there, and replaces the text between
-the markers `<!-- NAME -->` and `<!-- /NAME -->`. Each figure is a mean over the seeds, with the
-largest distance from it.
+the markers `<!-- NAME -->` and `<!-- /NAME -->`, with the name of its files. Each figure is a mean
+over the seeds, with the largest distance from it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -49,13 +50,32 @@ NAMES = {
 DIGITS = [f"digit-{digit}" for digit in range(10)]
 
 
+SHIPPED = {  # the SHA-256 of the models that results are of
+    hashlib.sha256(path.read_bytes()).hexdigest()
+    for path in (ROOT / "nca_lib" / "weights").glob("*.safetensors")
+}
+used: list[str] = []  # names of the files that were read
+
+
 # ---- figures -------------------------------------------------------------------------------------
 
 
 def read(name: str) -> list[dict]:
-    """The evaluations of a model, or the results of an experiment, one per seed."""
+    """The evaluations of a model, or the results of an experiment, one per seed.
+
+    Evaluations are of all test pictures, with the seed in the file's name, of the weights that ship
+    (the models of `make run` don't).
+    """
     files = sorted(RESULTS.glob(f"{name}-[0-9].json")) or [RESULTS / f"{name}.json"]
     results = [json.loads(file.read_text()) for file in files]
+    used.extend(file.name for file in files)
+    for file, result in zip(files, results, strict=True):
+        shipped = name.startswith("quick") or result["weights"] in SHIPPED
+        assert shipped, f"{file.name} is of other weights: run it again"
+        if "split" in result:
+            seed = 0 if file.stem == name else int(file.stem[-1])
+            said = result["split"], result["limit"], result["seed"]
+            assert said == ("test", None, seed), f"{file.name} is of {said}"
     if "seeds" in results[0]:  # experiments/controls.py has its seeds in one file
         return results[0]["seeds"]
     assert len({r["weights"] for r in results}) == 1, f"{name}: evaluations of different weights"
@@ -205,6 +225,12 @@ def per_digit() -> str:
         }.items()
     }
     return in_percent(rows, list(results))
+
+
+def rows_of(name: str) -> str:
+    """An experiment's rows, one per variant."""
+    used.append(f"{name}.jsonl")
+    return table(Results(RESULTS / f"{name}.jsonl"))
 
 
 # ---- targets -------------------------------------------------------------------------------------
@@ -360,10 +386,7 @@ PARTS = {
             "picture_label": "classified as the picture's label",
         },
     ),
-    **{
-        name: lambda name=name: table(Results(RESULTS / f"{name}.jsonl"))
-        for name in ("merging", "ablations", "size")
-    },
+    **{name: lambda name=name: rows_of(name) for name in ("merging", "ablations", "size")},
 }
 FILES = [
     *(ROOT / name for name in ("README.md", "docs/results.md", "experiments/README.md")),
@@ -372,11 +395,15 @@ FILES = [
 
 
 def filled(text: str) -> str:
-    """The text with every marked part generated anew."""
+    """The text with every marked part generated anew, and the files that it is from."""
     for name, part in PARTS.items():
         between = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if between.search(text):
-            text = between.sub(lambda m, part=part: f"{m[1]}{part()}\n{m[2]}", text)
+            used.clear()
+            made = part()
+            files = ", ".join(sorted({re.sub(r"-\d\.json", "-N.json", file) for file in used}))
+            made += f"\n\n<sub>from experiments/results: {files}</sub>\n"
+            text = between.sub(lambda m, made=made: f"{m[1]}{made}{m[2]}", text)
     return text
 
 

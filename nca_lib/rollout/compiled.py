@@ -472,19 +472,25 @@ class OneBlasThread:
     """While anybody is inside, BLAS splits no product; when the last leaves, all is as before."""
 
     def __init__(self):
-        self.lock, self.inside, self.limits = Lock(), 0, None
+        self.lock, self.inside, self.before = Lock(), 0, []
+
+    def set(self, threads: list[int]) -> None:
+        for library, count in zip(blas().lib_controllers, threads, strict=True):
+            # threadpoolctl lets only the thread that came first set them: go past that
+            getattr(library, "_real_set_num_threads", library.set_num_threads)(count)
 
     def __enter__(self):
         with self.lock:
             if self.inside == 0:
-                self.limits = blas().limit(limits=1)
+                self.before = [library.num_threads for library in blas().lib_controllers]
+                self.set([1] * len(self.before))
             self.inside += 1
 
     def __exit__(self, *_):
         with self.lock:
             self.inside -= 1
             if self.inside == 0:
-                self.limits.restore_original_limits()
+                self.set(self.before)
 
 
 one_blas_thread = OneBlasThread()
