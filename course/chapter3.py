@@ -22,7 +22,7 @@ CONDITION = {
     "The label's row comes first.": lambda y, code, table: torch.cat([code, table[y]], 1),
     "Label 3 takes row 3.": lambda y, code, table: torch.cat([table[: len(y)], code], 1),
 }
-check_genome = Check(make_condition, condition_cases, CONDITION)
+check_condition = Check(make_condition, condition_cases, CONDITION)
 
 
 def place(height, width, origin=0.5, half=None, turn=pi / 2, order=range(6)):
@@ -33,7 +33,7 @@ def place(height, width, origin=0.5, half=None, turn=pi / 2, order=range(6)):
     return torch.cat([coarse, (turn * both).sin(), (turn * both).cos()])[list(order)]
 
 
-PLACE = {
+POSITION = {
     "Right: a coarse ruler and a fine one, with their zero in the seed.": {},
     "Row and column are swapped: the row comes first.": {"order": (1, 0, 3, 2, 5, 4)},
     "The order is: row, column, both sines, both cosines.": {"order": (0, 1, 2, 4, 3, 5)},
@@ -42,7 +42,7 @@ PLACE = {
     "Row and column are divided by half of the shorter side: divide yours.": {"half": 1},
     "Sine and cosine have the wrong period: it is 4 cells.": {"turn": 1.0},
 }
-check_place = Check(place, lambda: [(28, 28), (20, 30), (9, 6)], PLACE)
+check_position = Check(place, lambda: [(28, 28), (20, 30), (9, 6)], POSITION)
 
 
 def read_row(coarse, sine, cosine, size=14, turn=pi / 2, nearest=torch.round):

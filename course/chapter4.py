@@ -86,7 +86,7 @@ check_confusion = Check(confusion, lambda: [reading_case(500), reading_case(12)]
 
 
 @reports
-def check_known(my_numbers, length=32):
+def check_numbers(my_numbers, length=32):
     """How many numbers about the picture each method gets; `length` of a style."""
     wanted = {
         "all black": (0, "it draws nothing, whatever the picture shows"),
