@@ -1,6 +1,7 @@
 """What installs the package agrees with itself, and tasks.py does what it says."""
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -48,8 +49,9 @@ def test_requirements_are_bounded_and_the_same_everywhere():
     assert {r.name: r.specifier for r in declared} == WANTED
     entries = re.findall(r"^ *- (.+)$", text("environment.yml"), re.M)
     python = f"python{PROJECT['requires-python']}"
-    pip = [python, "pip", "pip:", "-r requirements.txt", "-e ."]
-    assert entries == ["conda-forge", "nodefaults", *pip]
+    pip = ["pip", "pip:"]
+    locked = ["-c requirements.lock", "-e .[notebooks]"]
+    assert entries == ["conda-forge", "nodefaults", python, *pip, *locked]
 
 
 @pytest.mark.parametrize("system", [LINUX, MAC, WINDOWS], ids="-".join)
@@ -108,6 +110,10 @@ def test_the_supported_pythons_are_the_same_everywhere(tasks):
     assert f"Python {ends[0]} to {ends[1]}" in text("docs/usage.md")
     workflow = text(".github/workflows/test.yml")
     assert re.search(r"^ +python: \[(.+)\]", workflow, re.M)[1] == f'"{ends[0]}", "{ends[1]}"'
+    container = json.loads(text(".devcontainer/devcontainer.json"))
+    assert container["image"].rpartition(":")[2] in PYTHONS
+    (extent,) = re.findall(r"tasks\.setup\('(\w+)'\)", container["postCreateCommand"])
+    assert extent == tasks.NEEDS["lab"]
     room = re.search(r"(\d+) GB\s+have\s+to\s+be\s+free", text("docs/usage.md"))[1]
     assert re.search(r"^ROOM = (\d+) if", text("tasks.py"), re.M)[1] == room
 

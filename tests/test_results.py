@@ -51,17 +51,19 @@ def test_a_comparison_has_each_measure_in_its_place(write):
         first, last = f"{k}0.10 ± 0.10 %", f"{k}4.10 ± 0.10 %"
         others = f"0.{k}11 ± 0.001 | 0.{k}21 ± 0.001 | 0.{k}3 dB"
         assert row == f"| {name} | {first} | {others} | {last} |"
-    for wrong in ({"weights": "x"}, {"limit": 1000}, {"seed": 2}, {"split": "validation"}):
+    wrongs = ({"weights": "x"}, "different weights"), ({"limit": 9}, "restore-1.json is of")
+    for wrong, message in (*wrongs, ({"seed": 2}, "is of"), ({"split": "validation"}, "is of")):
         write("restore-1", evaluation(1) | wrong)
-        with pytest.raises(AssertionError, match=r"restore-1\.json is of "):
+        with pytest.raises(AssertionError, match=message):
             tool.read("restore")
 
 
-def test_a_table_names_the_files_that_it_is_from(write, monkeypatch):
+@pytest.mark.parametrize(("weights", "said"), [("w", ""), ("x", " (of former weights)")])
+def test_a_table_names_the_files_that_it_is_from(write, monkeypatch, weights, said):
     for seed in range(2):
-        write(f"restore-{seed}", evaluation(seed))
+        write(f"restore-{seed}", evaluation(seed) | {"weights": weights})
     monkeypatch.setattr(tool, "PARTS", {"a": lambda: f"{len(tool.read('restore'))} seeds"})
-    made = "2 seeds\n\n<sub>from experiments/results: restore-N.json</sub>\n"
+    made = f"2 seeds\n\n<sub>from experiments/results: restore-N.json{said}</sub>\n"
     assert tool.filled("x <!-- a -->\nold\n<!-- /a --> y") == f"x <!-- a -->\n{made}<!-- /a --> y"
 
 
