@@ -243,7 +243,11 @@ ANSWERS += [
     ("2 config", "pool_start is 0.4", replace(CONFIG, pool_share=0.75)),
     ("2 config", "seed is 1", replace(CONFIG, pool_share=0.75, pool_start=0, seed=1)),
     ("2 config", "Make one", {"pool_share": 0.75}),
-    ("3 condition", "Right", lambda labels, code, table: torch.hstack([table[labels], code]).double()),
+    (
+        "3 condition",
+        "Right",
+        lambda labels, code, table: torch.hstack([table[labels], code]).double(),
+    ),
     ("3 condition", "comes first", lambda labels, code, table: torch.cat([code, table[labels]], 1)),
     ("3 condition", "Not yet", lambda labels, code, table: torch.cat([table[labels], 0 * code], 1)),
     ("3 position", "Right", place),

@@ -72,7 +72,7 @@ def read(name: str) -> list[dict]:
         used.append(file.name if shipped else f"{file.name} (of former weights)")
         if "split" in result:
             seed = 0 if file.stem == name else int(file.stem[-1])
-            said = result["split"], result["limit"], result["seed"]
+            said = result["split"], result.get("limit"), result["seed"]
             assert said == ("test", None, seed), f"{file.name} is of {said}"
     if "seeds" in results[0]:  # experiments/controls.py has its seeds in one file
         return results[0]["seeds"]
