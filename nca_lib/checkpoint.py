@@ -6,6 +6,7 @@ or a power cut never costs what was there before.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -31,6 +32,7 @@ SHIPPED = ("unified", "restore", "reader", *(f"digit-{d}" for d in range(10)))
 LARGEST = 65_536  # channels or units; more than any model, less than what fills the memory
 LARGEST_SIDE = 512  # of a grid, in cells
 LONGEST = 100_000  # steps of a training rollout
+TEMPORARY = ".nca-tmp"  # how names of files end that are not whole yet
 PLAIN = ("kind", "version", "digest")  # header fields that are text, not JSON
 PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -38,11 +40,16 @@ PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that `path` holds either the old content or all of the new.
 
+    A link stays a link: what it leads to is written.
+
     Raises:
-        InputError: the folder can't be written to, or the disk is full.
+        InputError: no regular file stands there, the folder can't be written to, or the disk is
+            full.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path = Path(os.path.realpath(path))
+    if os.path.lexists(path) and not path.is_file():
+        raise InputError(f"can't write {path}: it is no regular file; choose another --out")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -105,6 +112,8 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
     """
     path = Path(path).expanduser()
     try:
+        if path.exists() and not path.is_file():  # a FIFO would never end
+            raise OSError(errno.EINVAL, "no regular file")
         content = path.read_bytes()  # not mapped into memory: it may be replaced meanwhile
     except OSError as error:
         raise InputError(

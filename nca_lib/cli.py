@@ -14,9 +14,15 @@ from typing import Annotated, Literal
 
 from nca_lib import __version__
 from nca_lib.checkpoint import load, sha256
-from nca_lib.classifier import KIND, perceptual_network, save_network, train_classifier
+from nca_lib.classifier import (
+    KIND,
+    classifier_for,
+    perceptual_network,
+    save_network,
+    train_classifier,
+)
 from nca_lib.data import DataName, Dataset, load_data, read_digit
-from nca_lib.data.handwriting import style_warning
+from nca_lib.data.handwriting import label_warning
 from nca_lib.evaluation import evaluate
 from nca_lib.evaluation.report import progress_callback, read_logs, report
 from nca_lib.inputs import InputError, as_labels
@@ -323,6 +329,8 @@ class Redraw(Growing):
     labels: str | None = None  # what to write in this handwriting: 0-9, or 3,5,7; default: --label
 
     def __call__(self) -> None:
+        if self.out.exists() and self.picture.exists() and self.out.samefile(self.picture):
+            raise InputError(f"--out {self.out} is the picture itself: choose another name")
         text = self.labels or self.label
         ends = re.fullmatch(r"(\d)-(\d)", text)
         names = list("0123456789"[int(ends[1]) : int(ends[2]) + 1]) if ends else text.split(",")
@@ -330,7 +338,8 @@ class Redraw(Growing):
         if model.spec.channels != 1 or model.encoder is None:
             raise InputError(f"{self.weights} has no styles of handwriting: give other --weights")
         picture = read_digit(self.picture)  # [1, H, W]
-        warning = style_warning(model, model.infer_style(picture[None], self.label)[0])
+        classifier = classifier_for(model.spec)
+        warning = classifier and label_warning(classifier, picture, int(self.label))
         if warning:
             print(f"careful: {warning}")
         ink = model.redraw(picture, self.label, names, self.steps, self.seed)[:, :, :1].cpu()
@@ -372,8 +381,12 @@ def commands(preset: str) -> dict:
     return known | {"evaluate": Evaluate(preset=preset), "info": Info()}
 
 
+HOME = re.compile(r"^((?:--[\w-]+=)?)(~.*)", re.S)  # shells leave the ~ of --out=~/x to us
+
+
 def parse(arguments: list[str]):
     """The command that was asked for, with what its preset says where nothing is given."""
+    arguments = [HOME.sub(lambda m: m[1] + os.path.expanduser(m[2]), part) for part in arguments]
     full = re.search(r"--preset[= ]full\b", " ".join(arguments))
     known = commands("full" if full else "quick")
     about = {name: type(command).__doc__ for name, command in known.items()}
@@ -401,6 +414,10 @@ def run_command(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (InputError, OSError) as error:
         return say(str(error), 2)
+    except (MemoryError, RuntimeError) as error:
+        if "memory" not in str(error) and not isinstance(error, MemoryError):
+            raise
+        return say("out of memory: choose smaller numbers, or a machine with more of it", 2)
     except TrainingDiverged as error:
         return say(str(error), 1)
     except Stopped as error:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+LARGEST = 2**31 - 1  # of whole numbers: more than anybody counts here
+
 
 class InputError(ValueError):
     """What was given can't be used: the message says what was wrong and what to do.
@@ -27,13 +29,16 @@ def as_tensor(values, name: str) -> Tensor:
 
 
 def as_whole(value, name: str, least: int = 0) -> int:
-    """A whole number of at least `least`."""
+    """A whole number from `least` to `LARGEST`."""
     try:
         number = operator.index(value)
     except TypeError:
         raise InputError(f"{name} is {value!r}: give a whole number") from None
+    if number > LARGEST:
+        raise InputError(f"{name} is too large: give a whole number up to {LARGEST}")
     if isinstance(value, bool) or number < least:
-        raise InputError(f"{name} is {value!r}: give a whole number of at least {least}")
+        shown = repr(value) if number > -LARGEST else "too small"
+        raise InputError(f"{name} is {shown}: give a whole number of at least {least}")
     return number
 
 
@@ -41,7 +46,7 @@ def label_of(name: str, classes: tuple[str, ...]) -> int:
     """The label of the class with this name."""
     if name not in classes:
         shown = ", ".join(classes[:12]) + (", ..." if len(classes) > 12 else "")
-        raise InputError(f"label {name!r}: choose one of {shown}")
+        raise InputError(f"label {name[:40]!r}: choose one of {shown}")
     return classes.index(name)
 
 

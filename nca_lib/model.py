@@ -216,7 +216,7 @@ class NCA(nn.Module):
                 that can't run here.
         """
         condition = check_inputs(self, state, condition)
-        plan = make_plan(self, steps, record_steps, first_step)
+        plan = make_plan(self, state, steps, record_steps, first_step)
         seeds = as_rng_seeds(rng_seeds, state)
         return roll_out(self, state, condition, plan, seeds, engine)
 

@@ -156,6 +156,13 @@ def test_bad_options(message, options, tmp_path, monkeypatch):
     assert not any(p.suffix in (".gif", ".safetensors") for p in tmp_path.rglob("*"))
 
 
+@pytest.mark.parametrize("out", ["--out=~/a.gif", "--out ~/a.gif"])
+def test_a_tilde_is_the_home_folder_in_every_form(out, tmp_path, monkeypatch, weights):
+    monkeypatch.setenv("HOME" if os.name != "nt" else "USERPROFILE", str(tmp_path))
+    assert run_command(["grow", "3", f"--weights={weights}", "--steps", "3", *out.split()]) == 0
+    assert (tmp_path / "a.gif").is_file()
+
+
 def test_what_a_model_is_made_from_decides_its_settings(tmp_path, weights):
     for digit in range(10):
         shutil.copy(weights, tmp_path / f"digit-{digit}.safetensors")

@@ -3,17 +3,23 @@
 import io
 import json
 import math
+import os
 import random
 import struct
 
 from nca_lib.checkpoint import MODEL, digest_of, load, pack_tensors, parse, read_tensors, save
-from nca_lib.data import mnist
+from nca_lib.cli import run_command
+from nca_lib.data import mnist, read_digit, read_images
 from nca_lib.inputs import InputError
-from nca_lib.training import Outputs, train
+from nca_lib.model import NCA
+from nca_lib.spec import MNIST, ImageSpec
+from nca_lib.training import Outputs, TrainingConfig, train
 from nca_lib.training.run import read_log
+from nca_lib.visual import plots
 
 import pytest
 import torch
+from PIL import Image
 from test_cli import make_mnist
 from test_pool import new_run
 from test_training import CONFIG, digits, new  # noqa: F401
@@ -180,6 +186,12 @@ def test_logs(outputs, tmp_path):
         history = run.open_log()
         assert all(entry["iteration"] <= 5 for entry in history)
         assert read_log(path) == history  # whole again
+    entries = [json.loads(line) for line in content.splitlines()]
+    for _ in range(100):
+        wrong = [replaced(entry, draw) for entry in entries]
+        path.write_text("".join(json.dumps(entry) + "\n" for entry in wrong))
+        if log := read_log(path):
+            plots.learning_curves({"$x_$": log})
 
 
 @pytest.mark.parametrize(
@@ -226,3 +238,104 @@ def test_what_is_no_checkpoint(outputs, tmp_path):
             load(tmp_path / "x")
     with pytest.raises(InputError, match=r"no checkpoint at .*: train one, or give the name of a"):
         load(tmp_path / "nothing")
+
+
+ODD = "$$$\\\\{}_^%&~#'\"<>[]() \n\t.-\u00e9\u8a9e\U0001f642\u202efrac"
+
+
+def odd_text(draw):
+    return "".join(draw.choices(ODD, k=draw.randrange(1, 12)))
+
+
+def one_line(use, *arguments):
+    """Whether it is refused, and in one line; anything but InputError fails the test."""
+    refusal = ""
+    try:
+        use(*arguments)
+    except InputError as error:
+        refusal = str(error)
+    assert "\n" not in refusal
+    return bool(refusal)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of glyphs that a font lacks
+def test_class_names(tmp_path):
+    draw, names = random.Random(5), ["$x_$", "$$", r"$\frac{$", r"\$_$", "_", "${"]
+    names += [odd_text(draw).replace("\n", "") for _ in range(194)]
+    for first in range(0, 200, 20):
+        ten, more = names[first : first + 10], names[first + 10 : first + 20]
+        rows = {name: torch.rand(10, 1, 8, 8) for name in more[:2]}
+        plots.film_strips(rows, ten, more[2]).draw_without_rendering()
+        figures = {name: {"ink_iou": 0.5, "classifier_accuracy": None} for name in more}
+        plots.per_digit_bars({"per_digit": figures}).draw_without_rendering()
+    for name in names[:100]:
+        folder = tmp_path / "pictures"
+        folder.mkdir()
+        Image.new("RGB", (8, 8), "red").save(file := folder / f"{name}.png", "PNG")
+        one_line(read_images, folder)
+        file.unlink()
+        folder.rmdir()
+
+
+def test_pictures(tmp_path):
+    """Of all formats and modes, damaged or not, as pictures of one's own and as a digit."""
+    draw, folder, count = random.Random(6), tmp_path / "pictures", 0
+    folder.mkdir()
+    formats = [("PNG", m) for m in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")]
+    formats += [("JPEG", "CMYK"), ("JPEG", "L"), ("GIF", "P"), ("BMP", "RGB"), ("WEBP", "RGBA")]
+    for n in range(300):
+        kind, mode = draw.choice(formats)
+        image = Image.frombytes("L", (12, 9), draw.randbytes(108)).convert(mode)
+        image.save(content := io.BytesIO(), kind)
+        changed = draw.choice([cut, flip, insert])(content.getvalue(), draw)
+        (folder / "x.png").write_bytes(changed)
+        count += one_line(read_images, folder)
+        if n % 6 == 0:
+            one_line(read_digit, folder / "x.png")
+    assert count > 100
+    for channels in (2, 5):
+        spec = ImageSpec(("a",), channels, (8, 8))
+        assert one_line(plots.save_gif, NCA(spec).grow(0, steps=1), tmp_path / "x.gif")
+
+
+NUMBERS = [-1, 0, 1, 2**31, 2**63, 2**70, 10**30, -(10**30), True, 1.5, math.nan,
+           math.inf, None, "1", "9" * 5000, [], [2, 1], (1,), b"x", {}, object()]  # fmt: skip
+
+
+def test_settings():
+    draw, model, count = random.Random(7), NCA(MNIST, channels=4, hidden=4), 0
+    known = TrainingConfig.__dataclass_fields__
+    fields = [name for name, field in known.items() if field.type == "int"]
+    for _ in range(140):
+        count += one_line(lambda: TrainingConfig(**{draw.choice(fields): draw.choice(NUMBERS)}))
+    for _ in range(60):
+        label, steps, seed = (draw.choice([default, draw.choice(NUMBERS)]) for default in (3, 2, 0))
+        count += one_line(model.grow, label, None, steps, seed)
+    assert count > 100
+
+
+WORDS = ["", " ", "0", "-1", "3", "1e9", "nan", "9" * 400, "1" * 5000, "--", "--x", "$x_$", "/",
+         "~", ".", "\u8a9e", "x" * 300, "a\nb", "/dev/zero", "/dev/null", "\udcff"]  # fmt: skip
+OPTIONS = ["--steps", "--seed", "--weights", "--out", "--label", "--labels", "--limit", "--split",
+           "--json", "--device", "--data", "--data-root", "--preset", "--resume"]  # fmt: skip
+
+
+def test_options_and_paths(tmp_path, monkeypatch, capfd):
+    """Whatever stands on the command line: one line and exit code 2."""
+    monkeypatch.chdir(tmp_path)
+    draw, fifo = random.Random(8), "fifo"
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(fifo)
+        os.symlink("loop", "loop")
+    known = [["grow", "3"], ["redraw", "x.png"], ["evaluate"], ["finetune"], ["doodle"], []]
+    for _ in range(50):
+        words = [*draw.choice(known)]
+        for _ in range(draw.randrange(1, 4)):
+            words += [draw.choice(OPTIONS), draw.choice([*WORDS, fifo, "loop"])]
+        words += (
+            ["--weights", draw.choice([*WORDS, fifo, "loop"])] if words[0] == "evaluate" else []
+        )
+        words += [] if words[0] in ("grow", "redraw", "evaluate") else ["--from", "nowhere"]
+        assert run_command([word for word in words if word != "--help"]) == 2, words
+        errors = capfd.readouterr().err
+        assert len(errors.splitlines()) == 1, (words, errors)

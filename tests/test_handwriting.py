@@ -1,11 +1,12 @@
 """A learner's own digit: any picture of it comes out as MNIST would have it, and is redrawn."""
 
+import json
 from types import SimpleNamespace
 
 from nca_lib.checkpoint import load
 from nca_lib.classifier import load_classifier
 from nca_lib.data import mnist, read_digit
-from nca_lib.data.handwriting import BOX, prepare, style_warning
+from nca_lib.data.handwriting import BOX, label_warning, prepare
 from nca_lib.evaluation.metrics import classify, ink_iou, pixel_accuracy
 from nca_lib.inputs import InputError
 
@@ -81,7 +82,7 @@ def test_each_way_of_drawing(model, shown, index, way):
     picture, label = shown.images[index], shown.labels[index]
     assert (picture.dtype, picture.shape) == (torch.float32, (1, 28, 28))
     assert (picture.min(), picture.max(), max(sides(picture))) == (0, 1, BOX)
-    assert (picture > 0).sum() - (picture[:, 1:-1, 1:-1] > 0).sum() <= 3
+    assert (picture > 0).sum() - (picture[:, 1:-1, 1:-1] > 0).sum() <= 4
     centre = torch.tensor(center_of_mass(picture[0].numpy()))
     assert (centre - 14).abs().max() <= 0.5 + 1e-6
     for note, ways in NOTES.items():
@@ -89,7 +90,7 @@ def test_each_way_of_drawing(model, shown, index, way):
         assert uncertain or (note in shown.notes[index]) == (way in ways)
     assert likeness(picture, picture_of(drawings.clean(int(label)))) >= 0.6
     assert shown.classes[0][index] == shown.classes[1][index] == label
-    assert style_warning(model, shown.styles[index]) is None
+    assert label_warning(load_classifier(), picture, int(label)) is None
     assert ink_iou(shown.grown[index][None], picture[None]) >= 0.7
 
 
@@ -143,24 +144,22 @@ def test_negatives_and_margins_change_nothing(digit, pen, height, margins):
     assert likeness(picture_of(wider), picture) > 0.9
 
 
-def test_few_real_digits_are_warned_of(model, digits):
-    """Wrong labels and negatives are."""
+def test_few_real_digits_are_warned_of(digits):
+    """Wrong labels are, and what hardly looks like a digit."""
+    classifier, (images, labels) = load_classifier(), (digits.test.images, digits.test.labels)
 
     def share(images, labels):
-        styles = model.infer_style(images, labels)
-        return np.mean([style_warning(model, style) is not None for style in styles])
+        pairs = zip(images, labels.tolist(), strict=True)
+        return np.mean([label_warning(classifier, *pair) is not None for pair in pairs])
 
-    images, labels = digits.test.images, digits.test.labels
     with torch.inference_mode():
-        assert share(images, labels) <= 0.012
-        assert share(digits.train.images, digits.train.labels) <= 0.012
-        assert share(images, (labels + 1) % 10) > 0.5
-        assert share(1 - images, labels) > 0.98
-    style = torch.zeros(32)
-    style[3] = -20
-    warning = style_warning(model, style)
-    assert "has length 20.0, and 99 of 100 real digits stay below 18.7" in warning
-    assert style_warning(model, style / 20 * 18.6) is style_warning(model, None) is None
+        assert share(images, labels) <= 0.02
+        assert share(images, (labels + 1) % 10) > 0.95
+        nine = images[labels == 9][0]
+        assert "this reads as a 9, not as a 4" in label_warning(classifier, nine, 4)
+        cross = (torch.eye(28).roll(5, 1) + torch.eye(28).flip(0)).clamp(0, 1)[None]
+        best = int(classifier(cross[None]).argmax())
+        assert "hardly reads as a digit" in label_warning(classifier, cross, best)
 
 
 def test_files_are_read_and_named(tmp_path, monkeypatch, capsys):
@@ -207,12 +206,38 @@ def test_paper_without_a_digit():
     rough = light * (0.85 + gaussian_filter(drawings.noise(size, 0.2), 2))
     clouds = 0.5 + gaussian_filter(drawings.noise(size, 3), 10)
     for page in (speck, rough, clouds, light, draw.random((*size, 3)), draw.random(size) > 0.9):
-        assert "no digit found" in refusal(drawings.grey(page))
+        message = refusal(drawings.grey(page))
+        assert "no digit found" in message or "several things" in message
 
 
-def test_more_than_a_digit_is_asked_about():
-    pair = [drawings.ink(d, canvas=(400, 600), place=(0.5, x)) for d, x in ((4, 0.3), (2, 0.7))]
-    assert "wider than high, is it one digit?" in prepare(drawings.grey(1 - np.maximum(*pair)))[1]
+@pytest.mark.parametrize("kind", drawings.SCENES)
+def test_scenes(digits, kind):
+    """Photographed handwriting is read; several digits, and most else, is refused."""
+    results = [
+        (scene(np.random.default_rng([9, index, turn]), digits.test), scene)
+        for index, scene in enumerate(drawings.SCENES[kind])
+        for turn in range(2)
+    ]
+    read = several = refused = 0
+    for (image, label), _ in results:
+        try:
+            read += int(load_classifier()(picture_of(image)[None]).argmax()) == label
+        except InputError as error:
+            refused += 1
+            several += "several things" in str(error)
+    counts = {"digit": read, "several": several, "none": refused}
+    assert counts[kind] >= {"digit": 0.9, "several": 0.9, "none": 0.6}[kind] * len(results)
+
+
+def test_vectors():
+    """The page's preparation is tested with the same pictures."""
+    for row in json.loads(drawings.VECTORS.read_text(encoding="utf-8")):
+        image = drawings.image_of(row)
+        if "refusal" in row:
+            assert row["refusal"] in refusal(image)
+        else:
+            wanted = torch.tensor(row["result"]).view(1, 28, 28) / 1000
+            torch.testing.assert_close(picture_of(image), wanted, atol=2e-3, rtol=0)
 
 
 MODES = ["1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA", "I;16"]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 
+from nca_lib.checkpoint import load, write_atomically
 from nca_lib.inputs import InputError
 from nca_lib.interrupts import stop_flag
 from nca_lib.training import Outputs, Stopped, train
@@ -57,7 +58,7 @@ def test_in_pretraining(tmp_path):
     wait_for((tmp_path / "digit-0.jsonl").exists)
     assert "go on with --resume" in stopped(process, signal.SIGINT)
     assert (tmp_path / "digit-0.run.safetensors").exists()
-    assert not list(tmp_path.glob(".*.tmp"))
+    assert not list(tmp_path.glob(".*.nca-tmp"))
 
 
 def test_in_evaluation_which_has_no_resume():
@@ -141,7 +142,55 @@ def test_a_folder_has_one_writer(tmp_path, digits):  # noqa: F811
         with pytest.raises(InputError, match="another process is writing into"):
             train(new(), digits, CONFIG, outputs, progress=False)
         other.kill()  # kill -9: the lock goes with the process
-    (tmp_path / ".unified.safetensors.1.tmp").write_text("left by a writer that was killed")
+    (tmp_path / ".unified.safetensors.1.nca-tmp").write_text("left by a writer that was killed")
     with only_writer(tmp_path):
         train(new(), digits, CONFIG, outputs, progress=False)
-    assert not list(tmp_path.glob(".*.tmp"))
+    assert not list(tmp_path.glob(".*.nca-tmp"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files that are open can't be deleted there")
+def test_a_deleted_lock_lets_nobody_in_and_a_moved_folder_is_told(tmp_path, digits, capsys):  # noqa: F811
+    folder, code = tmp_path / "run", "from nca_lib.training.run import only_writer as w\nimport sys"
+    code += "\ntry:\n with w(sys.argv[1]): print('in')\nexcept ValueError: print('out')"
+    outputs, options = Outputs(folder, "unified"), {"log_every": 1, "progress": False}
+
+    def delete(step, *_):
+        if step == 3:
+            (folder / ".lock").unlink()
+            process = start(sys.executable, "-c", code, folder)
+            assert process.communicate(timeout=100)[0] == "out\n"
+            folder.rename(tmp_path / "moved")
+
+    with pytest.raises(InputError, match="was moved or deleted: stopped at iteration 4"):
+        train(new(), digits, CONFIG, outputs, callbacks=delete, **options)
+    assert not folder.exists()
+    outputs = Outputs(tmp_path / "engines", "unified")
+    stop = {"stop": lambda: True, "engine": "dense", **options}
+    with pytest.raises(Stopped):
+        train(new(), digits, CONFIG, outputs, **stop)
+    with pytest.raises(Stopped):
+        train(new(), digits, CONFIG, outputs, **stop | {"resume": True, "engine": "sparse"})
+    assert "by the dense engine, now it is sparse" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_only_regular_files_are_written_and_links_stay(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    write_atomically(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"new"
+    for use in (load, lambda path: write_atomically(path, b"")):
+        with pytest.raises(InputError, match="no regular file"):
+            use(tmp_path / "fifo")
+    assert not (tmp_path / "fifo").is_file()
+
+
+def test_ctrl_c_ends_a_long_rollout():
+    model = load("unified")
+    state, condition = model.seed(1), model.condition(3)
+    model.rollout(state, condition, 2)  # loads the kernels
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with torch.no_grad(), pytest.raises(KeyboardInterrupt):
+        model.rollout(state, condition, 10_000_000)

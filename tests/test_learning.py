@@ -84,7 +84,8 @@ AMOUNTS = ("noise", "alive_weight", "origin_weight", "position_weight", "percept
             ((), r"loss_steps are \(\): give increasing numbers from 1 on$"),
             ((0, 3), "a loss step is 0: give a whole number of at least 1$"),
             ((3, 3), r"loss_steps are \(3, 3\)"), ((3, 2), r"loss_steps are \(3, 2\)"),
-            ((1.5,), "a loss step is 1.5: give a whole number$")]],
+            ((1.5,), "a loss step is 1.5: give a whole number$"),
+            ((9, 10**8), "loss_steps end at 100000000: choose at most 100000$")]],
         *[({name: value}, f"^{name} is {value}: it is a share, from 0 to 1$")
           for name in SHARES for value in (-0.1, 1.01, math.nan)],
         ({"damage": 0.7, "switch_share": 0.31}, "^damage and switch_share are above 1 together$"),

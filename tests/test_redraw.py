@@ -55,6 +55,10 @@ def test_a_photo_becomes_a_growth_in_the_same_handwriting(seven, unified, capsys
     assert "7 in the handwriting of seven.jpg -> mine.gif" in out
     with Image.open("mine.gif") as gif:
         film = [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(gif)]
+    before = Path(seven).read_bytes()
+    assert run_command(f"redraw {seven} --label 7 --out ./{seven}".split()) == 2
+    assert "is the picture itself" in capsys.readouterr().err
+    assert Path(seven).read_bytes() == before
     left, right = np.split(film[-1], 2, 1)  # the prepared picture, and what has grown
     prepared = read_digit(seven, log=lambda line: None)
     grown = unified.redraw(prepared, 7)[-1, 0, 0].clamp(0, 1)

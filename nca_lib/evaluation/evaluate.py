@@ -112,7 +112,7 @@ def measure_pictures(
         return results | {"other_blurs": other_blurs(model, pictures.limit(SUBSET), seed)}
     every = len(model.trained_labels) == len(spec.classes) > 1
     if classifier is not None and every and model.conditioning is not None:
-        results["switching"] = switching(model, model.steps, seed, classifier)
+        results["switching"] = switching(model, model.steps, seed, classifier, len(pictures))
     if model.encoder is not None:
         enough = classifier is not None and len(pictures) > FEATURES
         results["samples"] = samples(model, data, pictures, seed, classifier) if enough else None

@@ -46,21 +46,24 @@ def samples(
 
 
 @torch.no_grad()
-def switching(model: NCA, steps: int, seed: int, classifier: Classifier) -> dict[str, object]:
-    """Each class, once grown, is conditioned on each other label, in the same style.
+def switching(
+    model: NCA, steps: int, seed: int, classifier: Classifier, most: int = SWITCH_STYLES
+) -> dict[str, object]:
+    """Each class, once grown, is conditioned on each other label, in up to `most` styles.
 
     Returns the share that is classified as the new label 96 steps later: of all, and of the pair
     of labels that does worst.
     """
+    styles = min(most, SWITCH_STYLES)
     pairs = torch.where(~torch.eye(len(model.spec.classes), dtype=torch.bool))
-    old, new = (labels.repeat(SWITCH_STYLES) for labels in pairs)  # [90 * styles] for digits
+    old, new = (labels.repeat(styles) for labels in pairs)  # [90 * styles] for digits
     generator, seeds = torch.Generator().manual_seed(seed), rng_seeds(len(old), seed, SWITCHING)
     style = torch.randn(len(old), model.config.style_dim, generator=generator)
     before, after = model.condition(old, style), model.condition(new, style)
     state = rollout_batches(model, model.seed(len(old)), before, (steps,), seeds)[-1]
     state = rollout_batches(model, state, after, (SWITCH_STEPS,), seeds, steps)[-1]
     predicted, _ = classify(classifier, state[:, : model.spec.channels].clamp(0, 1))
-    right = (predicted == new).double().view(SWITCH_STYLES, -1).mean(0)  # [90]
+    right = (predicted == new).double().view(styles, -1).mean(0)  # [90]
     worst = int(right.argmin())
     return {
         "classifier_accuracy": right.mean().item(),

@@ -8,6 +8,8 @@ import { inferStyle } from "./encoder.js";
 import { World, costOfLabel, shortened } from "./world.js";
 import { Stage, VIEWS } from "./stage.js";
 import { an, make } from "./controls.js";
+import { prepare } from "./photo.js";
+import { pixelsOf } from "./upload.js";
 import { RATE, RATES, panel } from "./panel.js";
 import CSS from "./style.css";
 import { followScheme } from "./scheme.js";
@@ -41,6 +43,7 @@ export class Live {
     this.directions = directions; // in the space of styles: {name, axis [S]} each
     this.canRead = ink === 1 && size[0] === size[1] && "encoder.code.weight" in tensors;
     this.tried = new Set(); // of the hints
+    this.leaving = new AbortController(); // ends what listens outside the element
     this.tempo = 1; // a tour slows time down, the reader's speed stays what it is
     this.plants = null; // the label of a seed that a tap plants; null: that of the selected digit
     this.together = trainedLabels.slice(0, 10); // labels that are planted side by side
@@ -79,6 +82,7 @@ export class Live {
 
   destroy() {
     this.turn++;
+    this.leaving.abort();
     cancelAnimationFrame(this.request);
     this.resized.disconnect();
     this.visible.disconnect();
@@ -321,10 +325,24 @@ export class Live {
 
   // ---- the reader's own handwriting -------------------------------------------------------------
 
-  /** Read a drawing: the label that explains it best, then its style. */
-  async read(picture) {
-    this.picture = picture;
-    this.say("Reading what you wrote ...");
+  /** Find the digit in a picture's file and read it, or say why not. */
+  async readFile(file) {
+    this.interrupt();
+    this.pad.clear();
+    this.say("Looking for the digit ...");
+    try {
+      const { picture, found } = prepare(...await pixelsOf(file), this.model.size[0]);
+      await this.read(picture, ` The picture: ${found}.`);
+    } catch (error) {
+      this.say(`The picture: ${error.message}.`);
+      this.status.scrollIntoView({ block: "nearest" }); // on a phone it is far above the pad
+    }
+  }
+
+  /** Read a drawing: the label that explains it best, then its style. `found`: said with it. */
+  async read(picture, found = "") {
+    Object.assign(this, { picture, found });
+    this.say(`Reading what you wrote ...${found}`);
     const costs = [];
     for (const label of this.model.trainedLabels) { // a label a frame: the page stays quick
       const style = inferStyle(this.model, picture, label);
@@ -341,14 +359,16 @@ export class Live {
     if (!this.playing) this.setPlaying(true);
     const style = this.usePicture(this.picture, label);
     const rare = Math.hypot(...style) > USUAL * Math.sqrt(style.length);
-    this.say(rare ? `Hardly ${an(this.name(label))}: this is the nearest style that grows.`
-      : `This is ${an(this.name(label))} in your handwriting.`);
+    const what = rare ? `Hardly ${an(this.name(label))}: this is the nearest style that grows.`
+      : `This is ${an(this.name(label))} in your handwriting.`;
+    this.say(what + this.found);
     this.lookAt();
   }
 
   /** Use the style of a picture with this label from now on. Returns the style as inferred. */
   usePicture(picture, label) {
     const style = inferStyle(this.model, picture, label);
+    if (picture !== this.picture) this.found = "";
     this.picture = picture;
     this.drawThumb(picture);
     this.reading.value = label;

@@ -1,30 +1,77 @@
 // A pad to write on with pointer, pen, finger or keys.
 
-import { prepare } from "./prepare.js";
-import { MOVES, between, consume, make, makeCanvas } from "./controls.js";
+import { blank, clip } from "./filters.js";
+import { intoTheField, withFirmStrokes } from "./prepare.js";
+import { MOVES, between, consume, makeCanvas } from "./controls.js";
 
 const SIDE = 224; // pixels of the drawing, whatever the screen shows
 const PEN = 0.085; // width of a stroke, of the side
+const BROADEST = 0.13; // width of a stroke, of the longer side of a small drawing: MNIST's mean
 const LEAST = 0.12; // the longer side of a drawing, of the side of the pad
+const PARTS = 4; // straight lines from the middle between two points to the next middle
 const REST = 700; // milliseconds without a stroke end a drawing
 const COLUMNS = 20; // an arrow key moves the pen by one of so many columns or rows
 
-/** Smooth strokes through the middles between their points, [x, y] from 0 to 1, on a square. */
+/** A stroke [x, y]... smoothed: curves through the middles between its points, as points. */
+function smooth(stroke) {
+  const line = [stroke[0]];
+  for (let k = 1; k < stroke.length; k++) {
+    const from = line[line.length - 1], by = stroke[k - 1], next = stroke[k];
+    for (let part = 1; part <= PARTS; part++) {
+      const t = part / PARTS;
+      line.push([0, 1].map((i) => (
+        (1 - t) ** 2 * from[i] + 2 * t * (1 - t) * by[i] + (t * t * (by[i] + next[i])) / 2)));
+    }
+  }
+  return [...line, stroke[stroke.length - 1]];
+}
+
+/** Draw strokes, [x, y] from 0 to 1, on a square. */
 export function drawStrokes(context, strokes, colour) {
   const side = context.canvas.height;
   Object.assign(context, { strokeStyle: colour, lineWidth: PEN * side });
   Object.assign(context, { lineCap: "round", lineJoin: "round" });
   for (const stroke of strokes) {
-    const points = stroke.map(([x, y]) => [x * side, y * side]);
     context.beginPath();
-    context.moveTo(...points[0]);
-    for (let k = 1; k < points.length; k++) {
-      const [x, y] = points[k - 1], [nextX, nextY] = points[k];
-      context.quadraticCurveTo(x, y, (x + nextX) / 2, (y + nextY) / 2);
-    }
-    context.lineTo(...points[points.length - 1]);
+    for (const [x, y] of smooth(stroke)) context.lineTo(x * side, y * side);
     context.stroke();
   }
+}
+
+/** A round pen of this width, in pixels, from one point to another, over a picture. */
+function ink({ height, width, data }, pen, [fromX, fromY], [toX, toY]) {
+  const dx = toX - fromX, dy = toY - fromY, square = dx * dx + dy * dy || 1, reach = pen / 2 + 1;
+  const from = (a, b) => Math.max(0, Math.floor(Math.min(a, b) - reach));
+  const to = (a, b, most) => Math.min(most, Math.max(a, b) + reach);
+  for (let y = from(fromY, toY); y < to(fromY, toY, height); y++) {
+    for (let x = from(fromX, toX); x < to(fromX, toX, width); x++) {
+      const px = x + 0.5 - fromX, py = y + 0.5 - fromY; // the pixel's centre
+      const along = clip((px * dx + py * dy) / square);
+      const away = Math.hypot(px - along * dx, py - along * dy);
+      data[y * width + x] = Math.max(data[y * width + x], clip(pen / 2 + 0.5 - away));
+    }
+  }
+}
+
+/**
+ * The ink of strokes, cropped, on `side` pixels; an Error if they are too small to read. The pen is
+ * broad for a small drawing: there it is made as thin as in a large one.
+ */
+function rasterise(strokes, side) {
+  const lines = strokes.map(smooth), points = lines.flat();
+  const extreme = (most, sign) => [0, 1].map((k) => (
+    points.reduce((value, point) => sign * Math.max(sign * value, sign * point[k]), most)));
+  const low = extreme(Infinity, -1), long = extreme(-Infinity, 1).map((high, k) => high - low[k]);
+  const longer = Math.max(...long), pen = Math.min(PEN, BROADEST * longer);
+  if (!(longer >= LEAST)) throw new Error("it is too small to read, please write it larger");
+  const scale = side / (longer + pen), place = (at, k) => (at - low[k] + pen / 2) * scale;
+  const [width, height] = long.map((part) => Math.ceil((part + pen) * scale - 1e-6));
+  const sheet = blank(height, width);
+  for (const line of lines) {
+    const at = line.map((point) => point.map(place));
+    at.forEach((point, k) => ink(sheet, pen * scale, at[Math.max(0, k - 1)], point));
+  }
+  return sheet;
 }
 
 export class Pad {
@@ -130,25 +177,18 @@ export class Pad {
   finish() {
     clearTimeout(this.timer);
     Object.assign(this, { finished: true, stroke: null });
-    const picture = this.picture();
-    if (picture) this.actions.drawn(picture);
-    else this.actions.say("That is too small to read: please write it larger.");
+    let picture;
+    try {
+      picture = this.picture();
+    } catch (error) {
+      return this.actions.say(`The drawing: ${error.message}.`);
+    }
+    this.actions.drawn(picture);
   }
 
-  /** The drawing as MNIST would have it, or null if it is too small. */
+  /** The drawing as MNIST would have it; throws an Error if it can't be read. */
   picture() {
-    const points = this.strokes.flat();
-    const length = (k) => {
-      const values = points.map((point) => point[k]);
-      return Math.max(...values) - Math.min(...values);
-    };
-    if (!points.length || Math.max(length(0), length(1)) < LEAST) return null;
-    const sheet = make("canvas", { width: SIDE, height: SIDE });
-    const context = sheet.getContext("2d", { willReadFrequently: true });
-    drawStrokes(context, this.strokes, "#000");
-    const { data } = context.getImageData(0, 0, SIDE, SIDE);
-    const gray = Float32Array.from({ length: SIDE * SIDE }, (_, k) => data[4 * k + 3] / 255);
-    return prepare(gray, SIDE, this.size);
+    return intoTheField(withFirmStrokes(rasterise(this.strokes, SIDE))[0], this.size);
   }
 
   draw() {

@@ -4,6 +4,7 @@ import { VIEWS } from "./stage.js";
 import { Pad } from "./pad.js";
 import { an, button, choice, group, labelList, make, slider } from "./controls.js";
 import { randomStyle } from "./world.js";
+import { fileControl } from "./upload.js";
 
 export const RATES = [1, 2, 4, 8, 15, 30, 60, 120, 240]; // steps a second
 export const RATE = 30;
@@ -71,7 +72,10 @@ function stylePart(live) {
   const parts = make("div", { className: "nca-styles" });
   const drawn = (picture) => live.read(picture), say = (text) => live.say(text);
   live.pad = live.canRead ? new Pad(live.model.size[0], { drawn, say }, PAD_HELP) : null;
-  if (live.pad) parts.append(readPart(live), live.pad.canvas);
+  if (live.pad) {
+    const file = fileControl(live.element, live.leaving.signal, (file) => live.readFile(file));
+    parts.append(readPart(live), live.pad.canvas, file);
+  }
   parts.append(slidersPart(live));
   return group("Handwriting", parts);
 }

@@ -1,63 +1,46 @@
-// A drawing, prepared as MNIST's digits were (LeCun et al., 1998).
+// The last steps from ink to a picture as MNIST's (LeCun et al., 1998); names, order and numbers
+// are those of nca_lib/data/handwriting.py.
 
-const BOX = 20; // MNIST's digits fit into 20 x 20 of the 28 x 28 cells
+import { clip, distances, highest, map, pad, scaled, sum } from "./filters.js";
 
-/** The smallest box around all ink, {top, bottom, left, right}; null for an empty drawing. */
-function boxOfInk(gray, width, least) {
-  const box = { top: Infinity, bottom: 0, left: width, right: 0 };
-  gray.forEach((value, k) => {
-    if (value < least) return;
-    const y = Math.floor(k / width), x = k % width;
-    box.top = Math.min(box.top, y), box.bottom = y + 1;
-    box.left = Math.min(box.left, x), box.right = Math.max(box.right, x + 1);
-  });
-  return box.bottom ? box : null;
+const BOX = 20; // pixels of the longer side of a digit, in MNIST
+const FIELD = 28; // pixels of a side of MNIST's pictures
+const STROKE = 1.75; // pixels in the box: a tenth of MNIST's digits have thinner strokes
+const THICK = 6.5; // the strokes of MNIST's boldest digit have 6.3
+const FINE = 16; // how much finer than the box a digit is drawn to measure and thicken its strokes
+export const NO_INK =
+  "no digit found: draw one with a strong pen on plain paper, alone in the picture";
+
+/** [height, width], scaled so that the longer one is `side`. */
+function inABox({ height, width }, side) {
+  const longer = Math.max(height, width);
+  return [height, width].map((part) => Math.max(1, Math.round((part * side) / longer)));
 }
 
-/** The box of a picture, made h x w pixels by averaging areas: Float32Array [h * w]. */
-function resize(gray, width, { top, bottom, left, right }, h, w) {
-  const dy = (bottom - top) / h, dx = (right - left) / w, least = 1e-9; // of what rounding leaves
-  const overlap = (i, from, length) => Math.min(i + 1, from + length) - Math.max(i, from);
-  return Float32Array.from({ length: h * w }, (_, k) => {
-    const y = top + Math.floor(k / w) * dy, x = left + (k % w) * dx;
-    let sum = 0;
-    for (let i = Math.floor(y); i < y + dy - least; i++) {
-      for (let j = Math.floor(x); j < x + dx - least; j++) {
-        sum += overlap(i, y, dy) * overlap(j, x, dx) * gray[i * width + j];
-      }
-    }
-    return sum / (dy * dx);
-  });
+/** Strokes thickened to `STROKE` where they are thinner, and if they were. */
+export function withFirmStrokes(ink) {
+  const fine = Math.max(FINE, Math.max(ink.height, ink.width) / BOX);
+  const inside = map(scaled(ink, inABox(ink, fine * BOX)), (value) => +(value > 0.5));
+  const depth = sum(distances(pad(inside, 1, 0)).data) / sum(inside.data);
+  const width = depth ? 4 * (depth - 0.5) : Infinity; // four mean depths
+  if (depth && width > THICK * fine) throw new Error(NO_INK);
+  const more = (STROKE * fine - width) / 2;
+  if (more <= 0) return [ink, false];
+  const outside = map(pad(inside, Math.ceil(more), 0), (value) => 1 - value);
+  return [map(distances(outside, more + 1), (away) => clip(more + 1 - away)), true];
 }
 
-/** The centre of mass of a picture [h * w], [y, x], from 0 to h or w. */
-function centreOfMass(picture, w) {
-  let total = 0, y = 0, x = 0;
-  picture.forEach((value, k) => {
-    total += value, y += value * (Math.floor(k / w) + 0.5), x += value * ((k % w) + 0.5);
+/** Scaled into the box, moved by whole pixels to the centre of mass: Float32Array [size * size]. */
+export function intoTheField(ink, size) {
+  const { height, width, data } = scaled(ink, inABox(ink, Math.round((BOX * size) / FIELD)));
+  const field = new Float32Array(size * size), most = highest(data), total = sum(data);
+  const place = (at, side) => {
+    const middle = data.reduce((all, value, k) => all + value * at(k), 0) / total;
+    return Math.min(Math.max(Math.round(size / 2 - middle), 0), size - side);
+  };
+  const top = place((k) => Math.floor(k / width), height), left = place((k) => k % width, width);
+  data.forEach((value, k) => {
+    field[(top + Math.floor(k / width)) * size + left + (k % width)] = value / most;
   });
-  return [y / total, x / total];
-}
-
-/**
- * Fit a drawing into a box of 20 x 20, keeping its proportions, with grey edges; its centre of mass
- * falls into the middle cell, (14, 14) of 28 x 28; in proportion for pictures of another size.
- * @param gray  light ink on dark in [0, 1], [height * width]
- * @returns     Float32Array [size * size], or null if nothing is drawn
- */
-export function prepare(gray, width, size) {
-  const strongest = gray.reduce((a, b) => Math.max(a, b), 0);
-  const box = strongest > 0.05 ? boxOfInk(gray, width, strongest / 10) : null;
-  if (!box) return null;
-  const tall = box.bottom - box.top, broad = box.right - box.left;
-  const scale = Math.round((BOX * size) / 28) / Math.max(tall, broad);
-  const h = Math.max(1, Math.round(tall * scale)), w = Math.max(1, Math.round(broad * scale));
-  const small = resize(gray, width, box, h, w), [y, x] = centreOfMass(small, w);
-  const middle = (size + 1) / 2; // of the cell (14, 14)
-  const inside = (at, length) => Math.min(size - length, Math.max(0, Math.round(middle - at)));
-  const top = inside(y, h), left = inside(x, w), picture = new Float32Array(size * size);
-  small.forEach((value, k) => {
-    picture[(top + Math.floor(k / w)) * size + left + (k % w)] = Math.min(1, value / strongest);
-  });
-  return picture;
+  return field;
 }

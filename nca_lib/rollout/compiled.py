@@ -19,6 +19,7 @@ numba is imported with this module, so import it late; `available` says whether 
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from threading import Lock
@@ -53,7 +54,8 @@ if IMPORT_PROBLEM:
 
 BLOCK = 96  # cells that go through the matrix products together
 ALONE = 1 << 18  # a BLAS that can't be kept from it splits products of more multiplications
-THREADING_PAYS = 64  # steps of samples in a call, from which on threads are started
+PART = 128  # steps, after which Python hears of a Ctrl-C
+THREADING_PAYS = 64  # steps of samples in a call, from which on threads compute them
 
 
 # The grid of a sample is kept as rows: x [N, C], N = (H + 2) * (W + 2) cells with an empty border,
@@ -504,10 +506,13 @@ def block_size(weights: int) -> int:
 
 
 def each_sample(work, batch: int, steps: int) -> list:
-    """Call `work(sample)` for each sample, on as many threads as torch would use."""
+    """Call `work(sample)` for each sample, on as many threads as torch would use.
+
+    A Ctrl-C must not meet the main thread in a kernel: that would be a SystemError, and late.
+    """
     threads = min(torch.get_num_threads(), batch)
     with one_blas_thread:
-        if threads <= 1 or batch * steps < THREADING_PAYS:
+        if batch * steps < THREADING_PAYS:
             return [work(s) for s in range(batch)]
         return list(thread_pool(threads).map(work, range(batch)))  # kernels leave Python's lock
 
@@ -572,7 +577,17 @@ def compiled_rollout(state: Tensor, weights: Weights, rng_seeds: Tensor, plan: P
     args = state, *weights, rng_seeds, plan
     if torch.is_grad_enabled() and any(a.requires_grad for a in args[:4]):
         return CompiledRollout.apply(*args)
-    return run(*args, keep=False)[0]
+    frames, last = state.new_empty(len(plan.record_steps), *state.shape), state
+    for first in range(0, plan.steps, PART):
+        end = min(first + PART, plan.steps)
+        a, z = (bisect_right(plan.record_steps, step) for step in (first, end))
+        record = (*(step - first for step in plan.record_steps[a:z] if step < end), end - first)
+        part = plan._replace(
+            steps=end - first, record_steps=record, first_step=plan.first_step + first
+        )
+        made = run(last, *args[1:5], part, keep=False)[0]
+        frames[a:z], last = made[: z - a], made[-1]
+    return frames
 
 
 def run_once() -> None:

@@ -6,6 +6,7 @@ Here wrong input is refused, once for all engines, and here it is decided whethe
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import NamedTuple
 
@@ -44,13 +45,25 @@ class Plan(NamedTuple):
 # ---- input ---------------------------------------------------------------------------------------
 
 
-def make_plan(model, steps, record_steps, first_step) -> Plan:
+def make_plan(model, state: Tensor, steps, record_steps, first_step) -> Plan:
     """The plan of a rollout; see `NCA.rollout`."""
     steps = as_whole(steps, "steps", least=1)
+    check_memory(state, record_steps)
     return Plan(
         steps, as_record_steps(record_steps, steps), as_whole(first_step, "first_step"),
         model.config.fire_rate, sees_sobel(model), model.config.frozen, model.spec.alive,
     )  # fmt: skip
+
+
+def check_memory(state: Tensor, record_steps) -> None:
+    """Refuse to record states that fill more than a quarter of the machine's memory."""
+    count = len(record_steps) if isinstance(record_steps, range | tuple | list) else 1
+    room = 2**32  # bytes, where the machine doesn't say
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):
+        room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
+    if count > 1 and count * state.nbytes > room:
+        need = f"{count} states of {state.nbytes:,} bytes"
+        raise InputError(f"{need} fill the memory: take fewer steps, or record fewer of them")
 
 
 def as_record_steps(record_steps, steps: int) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from nca_lib.checkpoint import LONGEST
 from nca_lib.data.blur import BLURS, Blur
 from nca_lib.inputs import InputError, as_whole
 from nca_lib.masks import DAMAGE, DamageKind
@@ -58,6 +59,8 @@ class TrainingConfig:
         steps = tuple(as_whole(step, "a loss step", least=1) for step in self.loss_steps)
         if not steps or list(steps) != sorted(set(steps)):
             raise InputError(f"loss_steps are {steps}: give increasing numbers from 1 on")
+        if steps[-1] > LONGEST:
+            raise InputError(f"loss_steps end at {steps[-1]}: choose at most {LONGEST}")
         if self.task not in ("grow", "restore", "classify"):
             raise InputError(f"task is {self.task!r}: choose 'grow', 'restore' or 'classify'")
         for name, known in (("blurs", BLURS), ("damage_kinds", DAMAGE)):

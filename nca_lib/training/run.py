@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nca_lib.checkpoint import (
     RUN,
+    TEMPORARY,
     load_tensors_into,
     read_tensors,
     write_atomically,
@@ -18,7 +20,10 @@ from nca_lib.checkpoint import (
 )
 from nca_lib.data import Pictures
 from nca_lib.inputs import InputError
+from nca_lib.interrupts import say
 from nca_lib.model import NCA
+from nca_lib.rollout import compiled_is_faster
+from nca_lib.rollout.plan import sees_sobel, weights_of
 from nca_lib.state import crop, pad
 from nca_lib.training.config import TrainingConfig
 from nca_lib.training.distributed import Distributed
@@ -30,6 +35,11 @@ from nca_lib.training.tasks import TASKS
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,26 @@ class Outputs:
 
 
 @contextmanager
+def locked(folder: Path):
+    """Lock the folder itself, too: somebody may delete its `.lock`."""
+    if fcntl is None:  # Windows, where nobody can delete a file that is open
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise Timeout(str(folder)) from None
+    except OSError:
+        pass  # some network drives can't lock folders
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def only_writer(folder: Path):
     """A folder of runs has one writer at a time.
 
@@ -81,8 +111,10 @@ def only_writer(folder: Path):
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=0, is_singleton=True)  # again from within is fine
-        with lock:
-            for left in folder.glob(".*.tmp") if lock.lock_counter == 1 else []:
+        with lock, ExitStack() as stack:
+            if lock.lock_counter == 1:
+                stack.enter_context(locked(folder))
+            for left in folder.glob(f".*{TEMPORARY}") if lock.lock_counter == 1 else []:
                 left.unlink(missing_ok=True)  # of a writer that was killed
             yield
     except Timeout:
@@ -164,25 +196,50 @@ class Run:
         """
         if self.outputs is None:
             return
+        self.place = self.find_place()
         if self.outputs.run.exists():
             if not resume:
                 raise InputError(
                     f"{self.outputs.run} exists: continue it with --resume, or choose another --out"
                 )
             self.load(self.outputs.run)
-        elif self.outputs.model.exists():
-            raise InputError(f"{self.outputs.model} exists: choose another --out, or move it away")
+        for path in (self.outputs.model, self.outputs.picture):
+            if path.exists() and not self.outputs.run.exists():
+                raise InputError(f"{path} exists: choose another --out, or move it away")
+
+    def find_place(self) -> tuple[int, int] | None:
+        """Which folder it is on the disk that this run writes into, whatever its name."""
+        with suppress(OSError):
+            found = os.stat(self.outputs.folder)
+            return found.st_dev, found.st_ino
+
+    def check_place(self) -> None:
+        """Raise InputError if the folder was moved or deleted since the run began."""
+        if self.find_place() != self.place:
+            raise InputError(
+                f"{self.outputs.folder} was moved or deleted: stopped at iteration "
+                f"{self.iteration}, and nothing more was written"
+            )
+
+    def engine_used(self) -> str:
+        """The engine of the rollouts, or what 'auto' stands for here."""
+        weights = weights_of(self.model, None, 2, sees_sobel(self.model))
+        if self.engine != "auto" or weights is None:
+            return self.engine
+        return "compiled" if compiled_is_faster(self.model.seed(2), weights) else "sparse"
 
     def save(self) -> None:
         """Write the checkpoint."""
         if not self.writes:
             return
+        self.check_place()
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"optimiser.{k}": v for k, v in self.optimisers.tensors().items()}
         tensors |= {f"pool.{name}": getattr(self.pool, name) for name in POOLED}
         tensors["generator."] = self.generator.get_state()
         names = ("iteration", "seconds", "last")
         progress = {name: getattr(self, name) for name in names} | {"filled": self.pool.filled}
+        progress["engine"] = self.engine_used()
         header = {"fingerprint": self.fingerprint, "progress": progress}
         write_tensors(self.outputs.run, RUN, tensors, **header)
 
@@ -199,6 +256,7 @@ class Run:
         """Note metrics in the log, with their iteration and the seconds so far."""
         self.last = {"iteration": self.iteration, **metrics, "seconds": round(self.seconds, 2)}
         if self.writes:
+            self.check_place()
             with self.outputs.log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(self.last) + "\n")
         return self.last
@@ -221,6 +279,9 @@ class Run:
             progress = header["progress"]
             self.iteration, self.seconds = int(progress["iteration"]), float(progress["seconds"])
             self.last = dict(progress["last"])
+            old, new = progress.get("engine", "auto"), self.engine_used()
+            if new != old != "auto" and self.ranks.is_main:
+                say(f"{path} was computed by the {old} engine, now it is {new}: other digits", 0)
             if self.ranks.is_main:
                 self.pool.load(parts["pool"], int(progress["filled"]))
                 self.generator.set_state(parts["generator"][""])
@@ -271,14 +332,15 @@ def check_same_run(path: Path, saved: dict, wanted: dict, prefix: str = "") -> N
 
 
 def read_log(path: Path) -> list[dict]:
-    """The lines of a log; one that was torn by a crash is left out."""
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    """The lines of a log; one that was torn by a crash, or is no entry, is left out."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     lines = []
     for line in text.splitlines():
         try:
             entry = json.loads(line)
-            if isinstance(entry, dict) and isinstance(entry["iteration"], int):
+            usual = abs(entry["ink"] + sum(entry.values())) < 1e30  # no NaN, either
+            if isinstance(entry["iteration"], int) and usual:
                 lines.append(entry)
-        except (ValueError, KeyError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             continue
     return lines

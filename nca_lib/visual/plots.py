@@ -45,10 +45,15 @@ class Sheet(Figure):
             return super().subplots(*args, **kwargs)
 
 
+def plain(text: str) -> str:
+    """Text that matplotlib takes for no formula, whatever a class or a file is called."""
+    return text.replace("$", r"\$")
+
+
 def new_figure(width: float, height: float, title: str, caption: str = "") -> Figure:
     """An empty figure, in inches, with a title above and a caption below."""
     figure = Sheet(figsize=(width, height), layout="constrained", dpi=DPI)
-    figure.suptitle(title, fontsize=11, fontweight="bold")
+    figure.suptitle(plain(title), fontsize=11, fontweight="bold")
     if caption:
         figure.supxlabel(caption, fontsize=8, color=GREY)
     return figure
@@ -91,6 +96,8 @@ def on_paper(ink: Tensor) -> Tensor:
     One channel is dark ink. Colours with opacity are premultiplied by it: paper shows through.
     """
     ink = ink.detach().clamp(0, 1).cpu()
+    if ink.shape[-3] not in (1, 3, 4):
+        raise InputError(f"pictures of {ink.shape[-3]} channels can't be drawn: 1, 3 or 4 can")
     if ink.shape[-3] == 1:
         return 1 - ink[..., 0, :, :]
     colours = ink[..., :3, :, :]
@@ -114,7 +121,7 @@ def show_digit(axes: Axes, picture: Tensor, title: str = "") -> None:
     """One picture, `[H, W]` or `[I, H, W]`, in a thin frame."""
     shown = on_paper(picture.reshape(-1, *picture.shape[-2:]))
     axes.imshow(shown.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_title(title, fontsize=7, fontweight="normal", pad=2)
+    axes.set_title(plain(title), fontsize=7, fontweight="normal", pad=2)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color="#cccccc")
 
@@ -130,7 +137,7 @@ def draw_rows(rows: list[tuple], title: str, caption: str = "") -> Figure:
             show_digit(ax, picture, heading)
         for ax in line[len(pictures) :]:
             ax.axis("off")
-        line[0].set_ylabel(name, fontsize=8)
+        line[0].set_ylabel(plain(name), fontsize=8)
     return figure
 
 
@@ -179,7 +186,7 @@ def learning_curves(logs: dict[str, list[dict]]) -> Figure:
     ax = figure.subplots()
     for name, log in logs.items():
         one = name.startswith(("digit-", "class-"))  # a model of one class
-        options = {"color": GREY, "lw": 0.7} if one else {"label": name}
+        options = {"color": GREY, "lw": 0.7} if one else {"label": plain(name)}
         error = smooth([entry["ink"] for entry in log])
         ax.plot([entry["iteration"] for entry in log], error, **options)
     ax.set(yscale="log", xlabel="training iteration", ylabel="squared error of the ink")
@@ -213,7 +220,7 @@ def per_digit_bars(results: dict) -> Figure:
     ax.bar(x - 0.2, [row["ink_iou"] for row in rows.values()], color=BLUE, label="ink IoU", **bars)
     right = [row["classifier_accuracy"] or 0.0 for row in rows.values()]  # no classifier, no bar
     ax.bar(x + 0.2, right, color=ORANGE, hatch="//", label="classifier accuracy", **bars)
-    ax.set(xticks=x, xticklabels=list(rows), xlabel="class", ylim=(0, 1.05))
+    ax.set(xticks=x, xticklabels=list(map(plain, rows)), xlabel="class", ylim=(0, 1.05))
     legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return figure
 

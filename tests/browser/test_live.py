@@ -4,10 +4,12 @@ import base64
 import json
 import random
 import struct
+from pathlib import Path
 
 import nca_lib as nca
 from nca_lib import live
 from nca_lib.checkpoint import load, resolve
+from nca_lib.data import handwriting
 from nca_lib.masks import disc, erase
 from nca_lib.rollout.fire import fire_mask, rng_seeds
 from nca_lib.state import ALIVE_THRESHOLD, state_from_image
@@ -16,7 +18,7 @@ from nca_lib.training.tasks import TASKS, task_of
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from PIL import Image
 
 CLOSE = 1e-4
 HELPERS = """
@@ -49,7 +51,7 @@ def page(browser):
     page.evaluate(
         """async (text) => { window.live = await import(
         URL.createObjectURL(new Blob([text], { type: "text/javascript" }))); }""",
-        live.module("grid.js", "encoder.js", "prepare.js", "model.js"),
+        live.module("grid.js", "encoder.js", "photo.js", "model.js"),
     )
     page.evaluate(HELPERS)
     yield page
@@ -203,17 +205,49 @@ def test_conditions_codes_and_styles_as_in_pytorch(page, tmp_path, name):
     assert styles.abs().max() > 0.1
 
 
-def test_a_drawing_is_prepared_as_mnist_was(page):
-    """Digits of MNIST, magnified and put anywhere on a pad, come back as they were."""
-    images, off = nca.mnist().test.limit(30).images[:, 0], []
-    for k, image in enumerate(images):
-        large = image.repeat_interleave(9, 0).repeat_interleave(9, 1)  # [252, 252]
-        pad = F.pad(large, (k % 9, 8 - k % 9, 3 * k % 49, 48 - 3 * k % 49))  # [300, 260]
-        script = "(pad) => [...live.prepare(floats(pad).map((v) => v * 0.8), 260, 28)]"
-        found = torch.tensor(page.evaluate(script, packed(pad))).view(28, 28)
-        off.append((found - image).abs().mean().item())
-    assert np.median(off) < 0.002 < 0.08 > max(off), off
-    assert page.evaluate("() => live.prepare(new Float32Array(100), 10, 28)") is None
+def prepared(page, pixels) -> tuple[np.ndarray | None, str]:
+    """What the page makes of bytes `[H, W, 3]`: the picture `[784]`, and what it says of it."""
+    pixels = np.concatenate([pixels, np.full((*pixels.shape[:2], 1), 255, np.uint8)], 2)
+    return page.evaluate(
+        """([height, width, text]) => { try {
+        const { picture, found } = live.prepare({ height, width, data: bytes(text) }, 1, 28);
+        return [[...picture], found]; } catch (error) { return [null, error.message]; } }""",
+        [*pixels.shape[:2], base64.b64encode(pixels.tobytes()).decode()],
+    )
+
+
+VECTORS = json.loads((Path(__file__).parents[1] / "handwriting_vectors.json").read_text())
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_pictures_are_prepared_as_in_python(page, vector):
+    pixels = np.frombuffer(base64.b64decode(vector["pixels"]), np.uint8)
+    pixels = pixels.reshape(vector["height"], vector["width"], vector["channels"])
+    pixels = pixels.repeat(vector["times"], 0).repeat(vector["times"], 1)
+    picture, said = prepared(page, np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+    if "refusal" in vector:
+        assert picture is None
+        assert vector["refusal"] in said
+    else:
+        wanted = np.array(vector["result"]) / 1000
+        assert np.abs(picture - wanted).max() <= 0.03, said
+        found = handwriting.prepare(Image.fromarray(pixels.squeeze()))[1]
+        assert said == found
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.8])  # the higher, the thinner are the strokes
+def test_ink_is_thickened_and_laid_into_the_field_as_in_python(page, level):
+    script = """([height, width, text]) => { const ink = { height, width, data: floats(text) };
+        const [firm, thickened] = live.withFirmStrokes(ink);
+        return [[...live.intoTheField(firm, 28)], thickened]; }"""
+    for image, side in zip(nca.mnist().test.images, (20, 28, 40, 90, 300, 900), strict=False):
+        large = Image.fromarray(image[0].numpy()).resize((side, side), Image.Resampling.BICUBIC)
+        ink = ((np.asarray(large) - level) * 4 + 0.5).clip(0, 1)
+        ink = ink[handwriting.box_around(ink > 0.05)]
+        firm, thickened = handwriting.with_firm_strokes(ink)
+        picture, also = page.evaluate(script, [*ink.shape, packed(ink)])
+        assert also == thickened
+        assert np.abs(handwriting.into_the_field(firm).ravel() - picture).max() <= 0.02
 
 
 def rewritten(content: bytes, **changes) -> bytes:

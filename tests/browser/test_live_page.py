@@ -1,7 +1,11 @@
 """docs/live.html, opened from its file and used as a reader would; a classifier reads the cells."""
 
+import base64
+import io
 import json
 import re
+import struct
+import zlib
 from itertools import pairwise
 
 import nca_lib as nca
@@ -11,7 +15,8 @@ import make_live_page
 import numpy as np
 import pytest
 from browsers import expect
-from reader import classify, digits, drag, live_on, on_pad, serious_faults
+from PIL import Image
+from reader import SEVEN, classify, digits, drag, live_on, on_pad, serious_faults
 
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 GROWN, CHANGED = 64, 96  # steps until a digit has grown, and until another has grown out of it
@@ -150,6 +155,105 @@ def test_a_drawing_is_read_and_all_digits_take_on_its_handwriting(open_page):
         assert np.linalg.norm(ask(page, "style")) <= LONGEST + 0.01
     ask(page, "live.usePicture(new Float32Array(784).fill(0.9), 1)")  # all ink
     assert np.linalg.norm(ask(page, "style")) == pytest.approx(LONGEST, rel=1e-3)
+
+
+@pytest.mark.parametrize("side", [0.2, 0.4])  # the digit is two thirds as high
+def test_small_drawings_are_read(open_page, side):
+    page = open_page()
+    drag(page, *on_pad(page, [(0.4 + side * x, 0.4 + side * y) for x, y in SEVEN]))
+    expect(page.get_by_label("This is a")).to_have_value("7", timeout=30_000)
+
+
+def png(pixels) -> bytes:
+    """Numbers in [0, 1], `[H, W]`, as a file."""
+    Image.fromarray((255 * np.asarray(pixels)).astype(np.uint8)).save(file := io.BytesIO(), "PNG")
+    return file.getvalue()
+
+
+def give(page, way: str, content: bytes, name="digit.png", kind="image/png") -> None:
+    """Choose a file, drop it on the pad, or paste it."""
+    if way == "choose":
+        file = {"name": name, "mimeType": kind, "buffer": content}
+        page.locator("input[type=file]").set_input_files(file)
+        return
+    page.evaluate(
+        """([way, text, name, type]) => {
+        const data = new DataTransfer(), options = { bubbles: true, cancelable: true };
+        const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+        data.items.add(new File([bytes], name, { type }));
+        const event = way === "drop" ? new DragEvent(way, { dataTransfer: data, ...options })
+          : new ClipboardEvent(way, { clipboardData: data, ...options });
+        document.querySelector(way === "drop" ? ".nca-pad" : "body").dispatchEvent(event); }""",
+        [way, base64.b64encode(content).decode(), name, kind],
+    )
+
+
+def test_a_picture_is_chosen_dropped_or_pasted(open_page):
+    page, some = open_page(), nca.mnist().test.limit(3)
+    page.on("filechooser", lambda chooser: None)  # from now on none is shown
+    tab_to(page, ".nca-file button")
+    with page.expect_file_chooser():
+        press(page, "Enter")
+    for way, image, label in zip(
+        ("choose", "drop", "paste"), some.images, some.labels, strict=True
+    ):
+        large = image[0].repeat_interleave(40, 0).repeat_interleave(40, 1)  # [1120, 1120]
+        give(page, way, png(0.9 - 0.7 * large))
+        expect(page.get_by_role("status")).to_contain_text(
+            f"{label} in your handwriting. The picture: dark ink on light paper; the digit was",
+            timeout=30_000,
+        )
+        assert np.linalg.norm(ask(page, "style")) > 1
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A black picture of any size, in a small file."""
+    pack = zlib.compressobj()
+    rows = [pack.compress(bytes(1 + (width + 7) // 8)) for _ in range(height)]
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)),
+              (b"IDAT", b"".join(rows) + pack.flush()), (b"IEND", b"")]  # fmt: skip
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+def test_what_is_no_picture_of_a_digit_is_refused_in_one_line(open_page):
+    page, svg = open_page(), b"<svg xmlns='http://www.w3.org/2000/svg' width='99' height='99' "
+    svg += b"onload='document.title=1'><script>document.title = 2</script>"
+    svg += b"<image href='https://example.org/x.png'/></svg>"
+    title = page.title()
+    for name, kind, content, words in (
+        ("a.png", "image/png", b"", "can't be read"),
+        ("a.png", "image/png", b"no picture", "can't be read"),
+        ("a.txt", "text/plain", b"no picture", "can't be read"),
+        ("a.png", "image/png", png(np.eye(60))[:-60], "can't be read"),
+        ("a.svg", "image/svg+xml", svg, "can't be read"),
+        ("a.png", "image/png", svg, "can't be read"),
+        ("a", "", svg, "can't be read"),
+        ("a.png", "image/png", png_of(20_000, 20_000), "too many pixels"),
+        ("a.png", "image/png", png_of(3000, 4), "too small or too narrow"),
+        ("a.png", "image/png", png_of(300, 200), "no digit found"),
+    ):
+        for way in ("choose", "paste"):
+            ask(page, "live.say('')")
+            give(page, way, content, name, kind)
+            expect(page.get_by_role("status")).to_have_text(
+                re.compile(f"^The picture: [^\n]*{words}[^\n]*$"), timeout=30_000
+            )
+    assert page.title() == title
+    assert not any(ask(page, "style"))
+
+
+def test_where_a_browser_falsifies_pixels_writing_works_and_pictures_are_refused(open_page):
+    page = open_page()
+    page.evaluate(
+        """() => { CanvasRenderingContext2D.prototype.getImageData = (x, y, w, h) =>
+        new ImageData(w, h, crypto.getRandomValues(new Uint8ClampedArray(4 * w * h))); }"""
+    )
+    give(page, "choose", png(np.eye(60)))
+    expect(page.get_by_role("status")).to_contain_text("hides its pixels")
+    written(page)
 
 
 def test_the_model_that_writes_can_also_read(open_page):
