@@ -320,6 +320,7 @@ OPTIONS = ["--steps", "--seed", "--weights", "--out", "--label", "--labels", "--
            "--json", "--device", "--data", "--data-root", "--preset", "--resume"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_options_and_paths(tmp_path, monkeypatch, capfd):
     """Whatever stands on the command line: one line and exit code 2."""
     monkeypatch.chdir(tmp_path)

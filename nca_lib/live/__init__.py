@@ -1,9 +1,9 @@
 """The live model: a model running in the reader's browser, in a notebook or on a page.
 
 `model.js` and `grid.js` compute a step, `encoder.js` infers styles, `world.js` holds digits that
-live together, `stage.js` draws them. `pad.js` is written on, `upload.js` takes pictures; `photo.js`,
-`filters.js` and `prepare.js` bring both into MNIST's form. `panel.js` has the controls, and
-`live.js` is the whole. `player.js` shows growths that were recorded.
+live together, `stage.js` draws them. `pad.js` is written on, `upload.js` takes pictures, and
+`photo.js`, `filters.js` and `prepare.js` bring both into MNIST's form. `panel.js` has the
+controls, `live.js` is the whole. `player.js` shows growths that were recorded.
 """
 
 from __future__ import annotations
