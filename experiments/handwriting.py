@@ -1,7 +1,8 @@
 """Own handwriting: how many photo-like pictures are read, refused, or warned of.
 
-The pictures are drawn by `tests/drawings.py` from test digits of the embedded sample, with random
-numbers that no constant of `nca_lib/data/handwriting.py` was chosen with.
+The pictures are drawn by `tests/drawings.py` from test digits of the embedded sample, with a seed
+of their own. The preparation was chosen with a different seed and validation digits; the limits of
+the warning about labels were chosen while looking at these test digits.
 
 python experiments/handwriting.py    # 20 pictures of each scene: some minutes
 """
