@@ -189,6 +189,10 @@ def load(name_or_path: str | Path, model_class: type[NCA] = NCA) -> NCA:
     except (KeyError, TypeError, ValueError) as error:  # an InputError is a ValueError
         raise InputError(f"{path}: its configuration can't be used ({error})") from error
     load_tensors_into(model, tensors, path)
+    styles = model.conditioning
+    scales = styles and styles.scale_tril.diagonal(dim1=1, dim2=2)  # [L, S]
+    if styles is not None and ((scales <= 0).any() or styles.temperature <= 0):
+        raise InputError(f"{path}: the scale of its styles is not positive; use another file")
     return model.eval()
 
 

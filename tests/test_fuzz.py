@@ -229,6 +229,7 @@ def test_what_is_no_checkpoint(outputs, tmp_path):
         (pickled.getvalue(), "is a pickle, which could run any code"),
         *[(pack_tensors(MODEL, changed, **header), message) for changed, message in [
             (tensors | {"output.weight": output * math.nan}, "'output.weight' holds NaN"),
+            (tensors | {"conditioning.temperature": torch.zeros(1)}, "styles is not positive"),
             (tensors | {"more": torch.zeros(1)}, r'another model: Unexpected key.*"more"\.$'),
             (tensors | {"output.weight": output.T}, "another model: size mismatch for output.weig"),
             (without, r'another model: Missing key.*"output\.weight"\.$')]],

@@ -1,4 +1,4 @@
-"""Sets by name: torchvision reads and downloads them, and what is wrong is told in one line."""
+"""Sets by name: torchvision reads and downloads them, and what is wrong is said in one line."""
 
 import os
 import struct

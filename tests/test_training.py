@@ -162,7 +162,7 @@ def test_resume_refuses_other_settings_and_new_runs_refuse_old_outputs(tmp_path,
     assert outputs.model.read_bytes() == before
 
 
-@pytest.mark.parametrize("poison", [float("nan"), 1e30])
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), 1e30])
 def test_a_sample_that_explodes_does_not_end_the_training(digits, poison):
     """Found in a long training run: one pooled sample in thousands of iterations ended it."""
     run = new_run(new(), replace(CONFIG, iterations=40))

@@ -10,7 +10,7 @@ import { NO_INK, intoTheField, withFirmStrokes } from "./prepare.js";
 const MIN_SIDE = 5; // pixels of a side of a picture, and of the longer side of a digit in it
 const WORK_SIDE = 640; // a picture is averaged down until no side has more pixels
 const COARSE_SIDE = 64; // large structures are found in a picture of at most so many pixels a side
-const CONTRAST = 0.04; // ink that takes a smaller share of the paper's light can't be told from it
+const CONTRAST = 0.04; // ink that takes a smaller share of the paper's light looks like paper
 const CLEAR = 7; // the least difference of ink and paper, in standard deviations of the paper
 const SHARP = 0.7; // the least share of a digit's edge where the light changes at once
 const SOLID = 0.62; // of the square of its longer side: what covers more is a thing, no strokes

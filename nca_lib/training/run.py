@@ -281,7 +281,7 @@ class Run:
             self.last = dict(progress["last"])
             old, new = progress.get("engine", "auto"), self.engine_used()
             if new != old != "auto" and self.ranks.is_main:
-                say(f"{path} was computed by the {old} engine, now it is {new}: other digits", 0)
+                say(f"{path} was computed by the {old} engine, now it is {new}: not bit for bit", 0)
             if self.ranks.is_main:
                 self.pool.load(parts["pool"], int(progress["filled"]))
                 self.generator.set_state(parts["generator"][""])

@@ -38,8 +38,8 @@ class Task:
         """Raise InputError if the model can't be trained for this task with these settings."""
 
     def initial_state(self, model: NCA, images: Tensor) -> Tensor:
-        """Where a rollout for images `[B, I, H, W]` starts, `[B, C, H, W]`."""
-        raise NotImplementedError
+        """Where a rollout for images `[B, I, H, W]` starts, `[B, C, H, W]`: at one seed each."""
+        return model.seed(len(images)).to(images)
 
     def training_state(
         self, model: NCA, images: Tensor, rng_seeds: Tensor, config: TrainingConfig
@@ -96,9 +96,6 @@ class Grow(Task):
                 f"the model has {channels} channels, origin marker and positional channels want "
                 f"{wanted}: choose more, or set origin_weight and position_weight to 0"
             )
-
-    def initial_state(self, model: NCA, images: Tensor) -> Tensor:
-        return model.seed(len(images)).to(images)
 
 
 class Restore(Task):

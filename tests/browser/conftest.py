@@ -24,7 +24,7 @@ def browser():
 
 @pytest.fixture
 def new_page(browser):
-    """Makes pages; no error may be told on one, and nothing be requested from elsewhere."""
+    """Makes pages; no error may be reported on one, and nothing be requested from elsewhere."""
     contexts, errors, requests = [], [], []
 
     def make(**options):
